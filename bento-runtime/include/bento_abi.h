@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: GPL-2.0 OR MIT */
+/*
+ * The whole contract between a shim (bento.ko, user-shim) and a file system
+ * written in Rust, in both directions. bindgen reads this file and nothing
+ * else. A change here bumps BENTO_ABI_VERSION.
+ *
+ * Conventions: integers are in host order; times are seconds and nanoseconds
+ * since the epoch; every byte string has a length and no terminator; pointers
+ * in an argument block are valid for that call only. A thunk returns >= 0 or a
+ * negative errno, and the shim believes none of what comes back.
+ */
+#ifndef BENTO_ABI_H
+#define BENTO_ABI_H
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
+#include <stddef.h>
+#include <stdint.h>
+#endif
+
+#define BENTO_ABI_MAGIC 0x31544e42u /* "BNT1" */
+#define BENTO_ABI_VERSION 1u
+
+#define BENTO_NAME_MAX 255u
+#define BENTO_XATTR_SIZE_MAX 65536u
+#define BENTO_ROOT_INO 1u
+
+/*
+ * Every operation, in the order of the table. The number is the presence bit
+ * in bento_ops.handlers and the name that log lines use.
+ * `forget_inode` and `unmount` also drop the author's data, so their thunks
+ * are always there; their bits tell whether the author wrote a handler.
+ */
+#define BENTO_FOR_EACH_OP(X)                                                   \
+	X(mount) X(unmount) X(statfs) X(sync_fs) X(reconfigure)                \
+	X(freeze) X(thaw)                                                      \
+	X(load_inode) X(write_inode) X(evict_inode) X(forget_inode)            \
+	X(lookup) X(create) X(mkdir) X(mknod) X(symlink) X(link) X(unlink)     \
+	X(rmdir) X(rename) X(tmpfile)                                          \
+	X(get_link) X(setattr) X(getattr) X(permission)                        \
+	X(getxattr) X(listxattr) X(setxattr) X(removexattr)                    \
+	X(fileattr_get) X(fileattr_set)                                        \
+	X(iterate) X(open) X(release) X(flush) X(fsync)                        \
+	X(read) X(write) X(fallocate) X(ioctl) X(poll) X(seek) X(fadvise)      \
+	X(get_parent)
+
+enum bento_op {
+#define X(name) BENTO_OP_##name,
+	BENTO_FOR_EACH_OP(X)
+#undef X
+	BENTO_OP_COUNT
+};
+
+/* Opaque to Rust. */
+struct bento_super; /* one mount: its slot, gate and counters */
+struct bento_sink; /* where `read` puts bytes: folios or a buffer of the shim */
+struct bento_source; /* where `write` takes bytes from */
+
+struct bento_time {
+	int64_t sec;
+	uint32_t nsec;
+	uint32_t pad;
+};
+
+struct bento_bytes {
+	const uint8_t *ptr;
+	size_t len;
+};
+
+/* A kernel buffer private to this call, lent for writing. */
+struct bento_buf {
+	uint8_t *ptr;
+	size_t cap;
+	size_t len; /* out: bytes used, or needed when > cap */
+};
+
+/*
+ * The public head of the shim's ledger of one call (CONTRACT C1). The shim
+ * embeds it; what follows it is the shim's own.
+ */
+struct bento_call {
+	void *instance; /* the author's F; NULL only in mount */
+	struct bento_super *sb;
+	uint32_t op; /* enum bento_op */
+	uint32_t outcome; /* BENTO_OUTCOME_*, written by the runtime */
+	/* How many bytes of stack must stay free below a Rust frame; the
+	 * lowest usable address of this task's stack. */
+	uintptr_t stack_limit;
+	/* Runtime's own while a panic unwinds; 0 at entry. */
+	uint32_t unwinding;
+	uint32_t generation;
+};
+
+#define BENTO_OUTCOME_RETURNED 0u /* Ok or Err */
+#define BENTO_OUTCOME_UNWOUND 1u /* a panic; destructors ran */
+#define BENTO_OUTCOME_ABANDONED 2u /* no destructors: instance is poisoned */
+
+/*
+ * What the trampoline leaves on the stack below the shim's frame and above the
+ * first Rust frame. The runtime finds it by scanning upwards from its own
+ * stack pointer: the first word w at address a with w == (BENTO_RECORD_MAGIC ^ a).
+ * The trampoline clears it on every way out, so a stale one never exists.
+ */
+#define BENTO_RECORD_MAGIC 0xb3a70c5e91d2f468ull
+struct bento_record {
+	uint64_t magic; /* BENTO_RECORD_MAGIC ^ own address */
+	struct bento_call *call;
+	/* callee-saved registers follow, the trampoline's own business */
+};
+
+/* ---- inodes ---- */
+
+/* The part of the shim's inode that Rust sees. */
+struct bento_inode {
+	uint64_t ino;
+	void *data; /* the author's per-inode data; NULL before load */
+	uint32_t data_generation;
+	uint32_t flags; /* BENTO_INODE_* */
+};
+
+#define BENTO_INODE_POISONED 1u
+
+struct bento_attr {
+	uint64_t ino;
+	uint64_t size; /* bytes */
+	uint64_t blocks; /* of 512 bytes */
+	struct bento_time atime, mtime, ctime, btime;
+	uint32_t mode; /* S_IFMT and permission bits */
+	uint32_t nlink;
+	uint32_t uid, gid; /* in the initial user namespace */
+	uint32_t rdev_major, rdev_minor;
+	uint32_t generation; /* for file handles */
+	uint32_t flags; /* FS_*_FL as chattr shows them */
+	uint32_t blksize; /* preferred I/O size; 0 = the mount's */
+	uint32_t write_life; /* RWH_WRITE_LIFE_*: a hint, read-only */
+};
+
+/* Which fields of bento_attr a setattr or an update carries. */
+#define BENTO_ATTR_MODE (1u << 0)
+#define BENTO_ATTR_UID (1u << 1)
+#define BENTO_ATTR_GID (1u << 2)
+#define BENTO_ATTR_SIZE (1u << 3)
+#define BENTO_ATTR_ATIME (1u << 4)
+#define BENTO_ATTR_MTIME (1u << 5)
+#define BENTO_ATTR_CTIME (1u << 6)
+#define BENTO_ATTR_BTIME (1u << 7)
+#define BENTO_ATTR_NLINK (1u << 8)
+#define BENTO_ATTR_BLOCKS (1u << 9)
+#define BENTO_ATTR_FLAGS (1u << 10)
+#define BENTO_ATTR_GENERATION (1u << 11)
+
+struct bento_xattr {
+	struct bento_bytes name; /* with its prefix: "system.posix_acl_access" */
+	struct bento_bytes value;
+};
+
+/*
+ * An inode the shim has allocated and initialised (owner, mode, ACLs, security
+ * label: CONTRACT S4) and the handler must give a number and its data to.
+ */
+struct bento_new {
+	struct bento_inode *inode; /* handler fills ino and data */
+	uint32_t mode, uid, gid, rdev_major, rdev_minor;
+	uint32_t assigned; /* out: 1 once ino and data are set */
+	const struct bento_xattr *xattrs; /* to be stored with it */
+	size_t xattr_count;
+};
+
+/* ---- argument blocks, one per shape of call ---- */
+
+#define BENTO_MOUNT_RDONLY 1u
+
+#define BENTO_WHY_MOUNT 0u
+
+struct bento_mount_args {
+	struct bento_bytes source;
+	struct bento_bytes options; /* "k=v,k2": generic VFS options removed */
+	uint32_t flags; /* BENTO_MOUNT_* */
+	uint32_t why; /* BENTO_WHY_* */
+	/* out; preset by the shim to these defaults */
+	void *instance;
+	uint64_t root_ino; /* BENTO_ROOT_INO */
+	uint64_t max_file_size; /* bytes; MAX_LFS_FILESIZE */
+	uint64_t max_bytes; /* resident data limit; 0 = none */
+	uint64_t max_inodes; /* resident inode limit; 0 = none */
+	uint32_t block_size; /* 4096 */
+	uint32_t magic; /* statfs f_type; BENTO_ABI_MAGIC */
+	uint32_t time_granularity; /* ns; 1 */
+	uint32_t name_max; /* 255 */
+};
+
+struct bento_unmount_args {
+	uint32_t pad;
+};
+
+struct bento_statfs_args {
+	uint64_t blocks, bfree, bavail; /* of bsize bytes */
+	uint64_t files, ffree;
+	uint32_t bsize, frsize, namelen;
+	uint32_t fsid_lo, fsid_hi;
+	uint32_t pad;
+};
+
+struct bento_sync_fs_args {
+	uint32_t wait;
+};
+
+struct bento_reconfigure_args {
+	struct bento_bytes options;
+	uint32_t flags;
+	uint32_t pad;
+	/* in: current; out: new limits of a resident mount */
+	uint64_t max_bytes;
+	uint64_t max_inodes;
+};
+
+struct bento_freeze_args {
+	uint32_t pad;
+};
+#define bento_thaw_args bento_freeze_args
+
+struct bento_load_inode_args {
+	struct bento_inode *inode; /* ino set; handler's data goes in */
+	struct bento_attr attr; /* out */
+};
+
+struct bento_inode_args { /* calls that need an inode and a word or two */
+	struct bento_inode *inode;
+	uint64_t a, b;
+	uint32_t flags;
+	uint32_t pad;
+	uint64_t out;
+};
+/* write_inode: flags = wait. evict_inode: nlink is 0. open, release: flags =
+ * O_*. fsync: flags = datasync. permission: flags = MAY_* (4 read, 2 write,
+ * 1 execute, 8 append). fallocate: flags = mode, a = offset, b = length.
+ * poll: flags = events asked, out = events. seek: flags = 3 data or 4 hole,
+ * a = offset, out = offset. fadvise: flags = advice, a, b. get_parent: out =
+ * ino. */
+#define bento_write_inode_args bento_inode_args
+#define bento_evict_inode_args bento_inode_args
+#define bento_forget_inode_args bento_inode_args
+#define bento_permission_args bento_inode_args
+#define bento_open_args bento_inode_args
+#define bento_release_args bento_inode_args
+#define bento_flush_args bento_inode_args
+#define bento_fsync_args bento_inode_args
+#define bento_fallocate_args bento_inode_args
+#define bento_poll_args bento_inode_args
+#define bento_seek_args bento_inode_args
+#define bento_fadvise_args bento_inode_args
+#define bento_get_parent_args bento_inode_args
+
+struct bento_lookup_args {
+	struct bento_inode *dir;
+	struct bento_bytes name;
+	uint64_t ino; /* out */
+};
+
+struct bento_make_args { /* create, mkdir, mknod, symlink, tmpfile */
+	struct bento_inode *dir;
+	struct bento_bytes name; /* empty for tmpfile */
+	struct bento_bytes target; /* symlink only */
+	struct bento_new node;
+	uint32_t flags; /* create: 1 = exclusive */
+	uint32_t pad;
+};
+#define bento_create_args bento_make_args
+#define bento_mkdir_args bento_make_args
+#define bento_mknod_args bento_make_args
+#define bento_symlink_args bento_make_args
+#define bento_tmpfile_args bento_make_args
+
+struct bento_entry_args { /* link, unlink, rmdir */
+	struct bento_inode *dir;
+	struct bento_bytes name;
+	struct bento_inode *inode;
+};
+#define bento_link_args bento_entry_args
+#define bento_unlink_args bento_entry_args
+#define bento_rmdir_args bento_entry_args
+
+#define BENTO_RENAME_NOREPLACE 1u /* checked by the shim */
+#define BENTO_RENAME_EXCHANGE 2u
+#define BENTO_RENAME_WHITEOUT 4u
+
+struct bento_rename_args {
+	struct bento_inode *old_dir;
+	struct bento_bytes old_name;
+	struct bento_inode *inode;
+	struct bento_inode *new_dir;
+	struct bento_bytes new_name;
+	struct bento_inode *target; /* what new_name names now, or NULL */
+	struct bento_new *whiteout; /* with BENTO_RENAME_WHITEOUT, else NULL */
+	uint32_t flags;
+	uint32_t pad;
+};
+
+struct bento_get_link_args {
+	struct bento_inode *inode;
+	struct bento_buf target;
+};
+
+struct bento_setattr_args {
+	struct bento_inode *inode;
+	const struct bento_attr *attr; /* the values asked for */
+	uint32_t valid; /* BENTO_ATTR_* */
+	uint32_t pad;
+};
+
+struct bento_getattr_args {
+	struct bento_inode *inode;
+	struct bento_attr attr; /* in: what the shim knows; out: what stat shows */
+	uint64_t attributes; /* out: STATX_ATTR_* */
+	uint32_t request_mask; /* STATX_* */
+	uint32_t pad;
+};
+
+struct bento_getxattr_args {
+	struct bento_inode *inode;
+	struct bento_bytes name;
+	struct bento_buf value; /* cap 0: only the size is asked for */
+};
+
+struct bento_listxattr_args {
+	struct bento_inode *inode;
+	struct bento_buf names; /* NUL-terminated names one after another */
+};
+
+#define BENTO_XATTR_CREATE 1u
+#define BENTO_XATTR_REPLACE 2u
+
+struct bento_setxattr_args {
+	struct bento_inode *inode;
+	struct bento_bytes name;
+	struct bento_bytes value;
+	uint32_t flags;
+	uint32_t pad;
+};
+
+struct bento_removexattr_args {
+	struct bento_inode *inode;
+	struct bento_bytes name;
+};
+
+struct bento_fileattr_args {
+	struct bento_inode *inode;
+	uint32_t flags; /* FS_*_FL */
+	uint32_t projid;
+};
+#define bento_fileattr_get_args bento_fileattr_args
+#define bento_fileattr_set_args bento_fileattr_args
+
+/*
+ * Directory entries packed into `buf`: a bento_dirent, then `namelen` bytes,
+ * then padding to 8. `pos` is 0 at the start of a directory, else the `next` of the last entry
+ * taken. "." and ".." are the shim's. Cookies lie in 1..=INT64_MAX-3.
+ */
+struct bento_dirent {
+	uint64_t ino;
+	uint64_t next;
+	uint16_t namelen;
+	uint8_t type; /* DT_* */
+	uint8_t pad[5];
+};
+
+struct bento_iterate_args {
+	struct bento_inode *dir;
+	uint64_t pos;
+	struct bento_buf entries;
+	uint32_t end; /* out: 1 = nothing after these */
+	uint32_t pad;
+};
+
+struct bento_read_args {
+	struct bento_inode *inode;
+	uint64_t offset;
+	uint64_t len; /* never past the inode's size */
+	struct bento_sink *sink;
+};
+
+struct bento_write_args {
+	struct bento_inode *inode;
+	uint64_t offset;
+	uint64_t len;
+	struct bento_source *source;
+	uint32_t write_life;
+	uint32_t pad;
+};
+
+struct bento_ioctl_args {
+	struct bento_inode *inode;
+	uint32_t cmd;
+	uint32_t flags;
+	uint64_t arg; /* for commands that encode no size: the plain word */
+	struct bento_bytes input; /* _IOC_WRITE: what user space passed */
+	struct bento_buf output; /* _IOC_READ: cap = _IOC_SIZE */
+};
+
+/* ---- the table of thunks ---- */
+
+#define BENTO_DATA_BYTES 0u
+#define BENTO_DATA_EXTENTS 1u
+#define BENTO_DATA_RESIDENT 2u
+
+struct bento_ops {
+	uint32_t size; /* of this struct */
+	uint32_t abi; /* BENTO_ABI_VERSION */
+	struct bento_bytes name; /* [a-z][a-z0-9_]*, at most 32 bytes */
+	uint32_t version; /* >= 1 */
+	uint32_t data; /* BENTO_DATA_* */
+	uint64_t handlers; /* presence bits by enum bento_op */
+	uint64_t inode_data_size; /* of the author's per-inode data */
+#define X(name)                                                                \
+	int64_t (*name)(struct bento_call * call, struct bento_##name##_args * args);
+	BENTO_FOR_EACH_OP(X)
+#undef X
+};
+
+/* ---- what Rust may call ---- */
+
+#define BENTO_LOG_ERR 3u
+#define BENTO_LOG_WARN 4u
+#define BENTO_LOG_INFO 6u
+#define BENTO_LOG_DEBUG 7u
+
+struct bento_cred {
+	uint32_t uid, gid; /* fsuid, fsgid in the initial user namespace */
+	uint32_t pid; /* thread group id in the initial pid namespace; 0 = kernel */
+	uint32_t tid;
+	uint8_t comm[16];
+};
+
+struct bento_location {
+	struct bento_bytes file;
+	uint32_t line, column;
+};
+
+/* One line of the file system's own log. */
+void bento_log(struct bento_super *sb, uint32_t level, struct bento_bytes message);
+/* A panic was caught, or abandoned: counted per mount and logged once with the
+ * handler's name. `errno_` is what the caller will get. */
+void bento_panicked(struct bento_call *call, struct bento_bytes message,
+		    const struct bento_location *at, int32_t errno_);
+/* A call ended without running destructors, or met a poisoned lock: nothing
+ * enters this instance again. */
+void bento_poison(struct bento_call *call);
+
+/* Memory. Up to two pages never fail (CONTRACT C3); beyond: NULL. Aligned to
+ * at least `align`, a power of two up to a page. */
+void *bento_alloc(size_t size, size_t align);
+void bento_dealloc(void *ptr, size_t size, size_t align);
+void *bento_realloc(void *ptr, size_t old_size, size_t align, size_t new_size);
+
+/* Inode attributes: the shim's inode is the authority. */
+void bento_inode_attr(const struct bento_inode *inode, struct bento_attr *out);
+int32_t bento_inode_update(struct bento_call *call, struct bento_inode *inode,
+			   const struct bento_attr *attr, uint32_t valid);
+/* Another inode, its data resolved; referenced until the call has left the
+ * gate. 0, -ENOENT when it is not cached (Rust loads nothing itself), -EIO when poisoned. */
+int32_t bento_inode_get(struct bento_call *call, uint64_t ino,
+			struct bento_inode **out);
+/* Wakes pollers of that inode. */
+void bento_inode_wake(struct bento_call *call, struct bento_inode *inode);
+/* Cached pages of the range (len 0 = to the end) and attributes are stale:
+ * dropped once the call has left the gate. */
+void bento_inode_invalidate(struct bento_call *call, struct bento_inode *inode,
+			    uint64_t offset, uint64_t len);
+/* The mode-bit and ACL check the VFS would make. */
+int32_t bento_generic_permission(struct bento_call *call,
+				 struct bento_inode *inode, uint32_t mask);
+
+void bento_cred(struct bento_call *call, struct bento_cred *out);
+void bento_now(struct bento_call *call, struct bento_time *out);
+void bento_random(uint8_t *ptr, size_t len);
+
+/* `pos` counts from the call's offset. 0 or -EINVAL when out of range; -EFAULT
+ * never: both sides are the kernel's. */
+int32_t bento_sink_put(struct bento_call *call, struct bento_sink *sink,
+		       uint64_t pos, const uint8_t *ptr, size_t len);
+int32_t bento_source_get(struct bento_call *call, struct bento_source *source,
+			 uint64_t pos, uint8_t *ptr, size_t len);
+
+/* Sleep while *word == expected (spurious returns allowed); wake up to n. */
+void bento_wait(const uint32_t *word, uint32_t expected);
+void bento_wake(const uint32_t *word, uint32_t n);
+/* For lock validators: exclusive = 1 or shared = 0, at its construction site. */
+void bento_lock_acquired(const void *lock, const struct bento_location *site,
+			 uint32_t exclusive);
+void bento_lock_released(const void *lock, const struct bento_location *site);
+
+/* Back to the trampoline that left `record`, which returns `value` to the
+ * shim. Never returns. */
+void bento_abandon(struct bento_record *record, int64_t value);
+
+#define BENTO_HOST_LOCKDEP 1u /* wants bento_lock_acquired/released */
+
+/* The same functions as a table, for shims that are not the kernel
+ * (CONTRACT C7). */
+struct bento_host {
+	uint32_t size;
+	uint32_t abi;
+	uint32_t flags; /* BENTO_HOST_* */
+	uint32_t pad;
+	__typeof__(bento_log) *log;
+	__typeof__(bento_panicked) *panicked;
+	__typeof__(bento_poison) *poison;
+	__typeof__(bento_alloc) *alloc;
+	__typeof__(bento_dealloc) *dealloc;
+	__typeof__(bento_realloc) *realloc;
+	__typeof__(bento_inode_attr) *inode_attr;
+	__typeof__(bento_inode_update) *inode_update;
+	__typeof__(bento_inode_get) *inode_get;
+	__typeof__(bento_inode_wake) *inode_wake;
+	__typeof__(bento_inode_invalidate) *inode_invalidate;
+	__typeof__(bento_generic_permission) *generic_permission;
+	__typeof__(bento_cred) *cred;
+	__typeof__(bento_now) *now;
+	__typeof__(bento_random) *random;
+	__typeof__(bento_sink_put) *sink_put;
+	__typeof__(bento_source_get) *source_get;
+	__typeof__(bento_wait) *wait;
+	__typeof__(bento_wake) *wake;
+	__typeof__(bento_lock_acquired) *lock_acquired;
+	__typeof__(bento_lock_released) *lock_released;
+	__typeof__(bento_abandon) *abandon;
+};
+
+/* ---- one loaded object (.ko or .so) ---- */
+
+struct bento_object {
+	const uint8_t *unwind; /* the prelinked unwind table, or NULL */
+	size_t unwind_len;
+};
+
+/* The one symbol an object exports: `bento_fs_main`. */
+struct bento_module {
+	uint32_t magic; /* BENTO_ABI_MAGIC */
+	uint32_t abi;
+	const struct bento_ops *ops;
+	/* Once, before any thunk. 0 or a negative errno. `host` may be NULL in
+	 * the kernel. */
+	int32_t (*init)(const struct bento_host *host,
+			const struct bento_object *object);
+};
+
+#endif
