@@ -494,6 +494,15 @@ void bento_lock_released(const void *lock, const struct bento_location *site);
  * shim. Never returns. */
 void bento_abandon(struct bento_record *record, int64_t value);
 
+/* Where the unwinder lands: the registers of a frame at its landing pad. */
+struct bento_regs {
+	uint64_t rbx, rbp, r12, r13, r14, r15, rsp, rip;
+	uint64_t rax, rdx; /* what a landing pad receives */
+};
+
+/* Loads `regs` and jumps to regs->rip. Never returns. */
+void bento_resume(const struct bento_regs *regs);
+
 #define BENTO_HOST_LOCKDEP 1u /* wants bento_lock_acquired/released */
 
 /* The same functions as a table, for shims that are not the kernel
@@ -525,6 +534,7 @@ struct bento_host {
 	__typeof__(bento_lock_acquired) *lock_acquired;
 	__typeof__(bento_lock_released) *lock_released;
 	__typeof__(bento_abandon) *abandon;
+	__typeof__(bento_resume) *resume;
 };
 
 /* ---- one loaded object (.ko or .so) ---- */

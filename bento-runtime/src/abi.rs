@@ -1622,6 +1622,58 @@ unsafe extern "C" {
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct bento_regs {
+    pub rbx: u64,
+    pub rbp: u64,
+    pub r12: u64,
+    pub r13: u64,
+    pub r14: u64,
+    pub r15: u64,
+    pub rsp: u64,
+    pub rip: u64,
+    pub rax: u64,
+    pub rdx: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_regs"][::core::mem::size_of::<bento_regs>() - 80usize];
+    ["Alignment of bento_regs"][::core::mem::align_of::<bento_regs>() - 8usize];
+    [
+        "Offset of field: bento_regs::rbx",
+    ][::core::mem::offset_of!(bento_regs, rbx) - 0usize];
+    [
+        "Offset of field: bento_regs::rbp",
+    ][::core::mem::offset_of!(bento_regs, rbp) - 8usize];
+    [
+        "Offset of field: bento_regs::r12",
+    ][::core::mem::offset_of!(bento_regs, r12) - 16usize];
+    [
+        "Offset of field: bento_regs::r13",
+    ][::core::mem::offset_of!(bento_regs, r13) - 24usize];
+    [
+        "Offset of field: bento_regs::r14",
+    ][::core::mem::offset_of!(bento_regs, r14) - 32usize];
+    [
+        "Offset of field: bento_regs::r15",
+    ][::core::mem::offset_of!(bento_regs, r15) - 40usize];
+    [
+        "Offset of field: bento_regs::rsp",
+    ][::core::mem::offset_of!(bento_regs, rsp) - 48usize];
+    [
+        "Offset of field: bento_regs::rip",
+    ][::core::mem::offset_of!(bento_regs, rip) - 56usize];
+    [
+        "Offset of field: bento_regs::rax",
+    ][::core::mem::offset_of!(bento_regs, rax) - 64usize];
+    [
+        "Offset of field: bento_regs::rdx",
+    ][::core::mem::offset_of!(bento_regs, rdx) - 72usize];
+};
+unsafe extern "C" {
+    pub fn bento_resume(regs: *const bento_regs);
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct bento_host {
     pub size: u32,
     pub abi: u32,
@@ -1729,10 +1781,11 @@ pub struct bento_host {
     pub abandon: ::core::option::Option<
         unsafe extern "C" fn(arg1: *mut bento_record, arg2: i64),
     >,
+    pub resume: ::core::option::Option<unsafe extern "C" fn(arg1: *const bento_regs)>,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 192usize];
+    ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 200usize];
     ["Alignment of bento_host"][::core::mem::align_of::<bento_host>() - 8usize];
     [
         "Offset of field: bento_host::size",
@@ -1812,6 +1865,9 @@ const _: () = {
     [
         "Offset of field: bento_host::abandon",
     ][::core::mem::offset_of!(bento_host, abandon) - 184usize];
+    [
+        "Offset of field: bento_host::resume",
+    ][::core::mem::offset_of!(bento_host, resume) - 192usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
