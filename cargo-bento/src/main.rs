@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod demo;
 mod expand;
+mod fetch;
 mod mount;
 mod new;
 mod project;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! cargo bento vm.
 
+pub mod uml;
+
 use anyhow::{Result, bail};
 
 use crate::cli::VmArgs;
