@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Mounting, remounting and `statfs`.
+
+use core::cell::Cell;
+use core::marker::PhantomData;
+
+use super::Ino;
+use crate::abi;
+use crate::errno::{Errno, Result};
+use crate::host;
+use crate::options::{self, MountOptions};
+
+/// The generic VFS flags of a mount.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MountFlags {
+    pub read_only: bool,
+}
+
+/// What `mount` gets and may settle.
+pub struct MountContext<'call> {
+    call: *mut abi::bento_call,
+    args: *mut abi::bento_mount_args,
+    why: Why,
+    life: PhantomData<Cell<&'call mut ()>>,
+}
+
+/// Why an instance is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Why {
+    /// `mount(2)`.
+    Mount,
+}
+
+impl<'call> MountContext<'call> {
+    /// # Safety
+    /// Both pointers are this call's and live for `'call` (SAFETY.md C1).
+    pub(crate) unsafe fn from_raw(call: *mut abi::bento_call, args: *mut abi::bento_mount_args) -> Self {
+        MountContext { call, args, why: Why::Mount, life: PhantomData }
+    }
+
+    fn args(&self) -> &abi::bento_mount_args {
+        // SAFETY: SAFETY.md C1: written only through `set`, which holds no reference meanwhile.
+        unsafe { &*self.args }
+    }
+
+    fn set(&self, change: impl FnOnce(&mut abi::bento_mount_args)) {
+        // SAFETY: SAFETY.md C1: `MountContext` is not `Sync`, and no reference from `args` is kept across this.
+        change(unsafe { &mut *self.args });
+    }
+
+    pub fn why(&self) -> Why {
+        self.why
+    }
+
+    /// What is mounted: a device, or any word.
+    pub fn source(&self) -> &[u8] {
+        // SAFETY: SAFETY.md C4: the shim's, constant during the call.
+        unsafe { crate::thunk::bytes((*self.args).source) }
+    }
+
+    pub fn flags(&self) -> MountFlags {
+        MountFlags { read_only: self.args().flags & abi::BENTO_MOUNT_RDONLY != 0 }
+    }
+
+    /// The mount options, checked and typed. What is wrong with one goes to the log in a sentence, the caller gets `EINVAL`.
+    pub fn options<T: MountOptions>(&self) -> Result<T> {
+        // SAFETY: SAFETY.md C4: the shim's, constant during the call.
+        parse(self.call, unsafe { crate::thunk::bytes((*self.args).options) })
+    }
+
+    /// The root's inode number; 1 unless set.
+    pub fn set_root(&self, ino: Ino) {
+        self.set(|args| args.root_ino = ino.get());
+    }
+
+    /// The largest size of a file, in bytes.
+    pub fn set_max_file_size(&self, bytes: u64) {
+        self.set(|args| args.max_file_size = bytes);
+    }
+
+    /// How many bytes of pages and how many inodes a resident mount may hold; 0 = no limit. Beyond them: `ENOSPC`.
+    pub fn set_limits(&self, bytes: u64, inodes: u64) {
+        self.set(|args| (args.max_bytes, args.max_inodes) = (bytes, inodes));
+    }
+
+    /// `statfs`'s `f_type`.
+    pub fn set_magic(&self, magic: u32) {
+        self.set(|args| args.magic = magic);
+    }
+
+    /// Granularity of times in nanoseconds: 1 to 1,000,000,000.
+    pub fn set_time_granularity(&self, nanoseconds: u32) {
+        self.set(|args| args.time_granularity = nanoseconds);
+    }
+
+    /// The longest name in bytes; at most 255.
+    pub fn set_name_max(&self, bytes: u32) {
+        self.set(|args| args.name_max = bytes);
+    }
+
+    /// One line in the log.
+    pub fn log(&self, message: core::fmt::Arguments<'_>) {
+        // SAFETY: SAFETY.md C1: constant during the call.
+        host::log(unsafe { (*self.call).sb }, abi::BENTO_LOG_INFO, message);
+    }
+
+    /// Why the mount is refused, for the log; returns `EINVAL` for the caller.
+    pub fn refuse(&self, reason: core::fmt::Arguments<'_>) -> Errno {
+        // SAFETY: SAFETY.md C1: constant during the call.
+        host::log(unsafe { (*self.call).sb }, abi::BENTO_LOG_ERR, reason);
+        Errno::EINVAL
+    }
+}
+
+/// `mount -o remount`: new options, and the limits of a resident mount.
+pub struct Reconfigure<'call> {
+    call: *mut abi::bento_call,
+    args: &'call mut abi::bento_reconfigure_args,
+}
+
+impl<'call> Reconfigure<'call> {
+    pub(crate) fn new(call: *mut abi::bento_call, args: &'call mut abi::bento_reconfigure_args) -> Self {
+        Reconfigure { call, args }
+    }
+
+    pub fn flags(&self) -> MountFlags {
+        MountFlags { read_only: self.args.flags & abi::BENTO_MOUNT_RDONLY != 0 }
+    }
+
+    /// The options of the remount, as in [`MountContext::options`].
+    pub fn options<T: MountOptions>(&self) -> Result<T> {
+        // SAFETY: SAFETY.md C4: the shim's, constant during the call.
+        parse(self.call, unsafe { crate::thunk::bytes(self.args.options) })
+    }
+
+    /// New limits of a resident mount; 0 = none.
+    pub fn set_limits(&mut self, bytes: u64, inodes: u64) {
+        (self.args.max_bytes, self.args.max_inodes) = (bytes, inodes);
+    }
+}
+
+fn parse<T: MountOptions>(call: *mut abi::bento_call, text: &[u8]) -> Result<T> {
+    options::parse(text).map_err(|error| {
+        // SAFETY: SAFETY.md C1: constant during the call.
+        host::log(unsafe { (*call).sb }, abi::BENTO_LOG_ERR, format_args!("{error}"));
+        Errno::EINVAL
+    })
+}
+
+/// What `statfs(2)` shows; counts of blocks are in units of `block_size`.
+#[derive(Clone, Default, Debug)]
+pub struct Statfs {
+    pub blocks: u64,
+    pub blocks_free: u64,
+    /// Free to users who are not root.
+    pub blocks_available: u64,
+    pub files: u64,
+    pub files_free: u64,
+    /// Bytes.
+    pub block_size: u32,
+    pub name_max: u32,
+}
+
+impl Statfs {
+    pub(crate) fn from_abi(raw: &abi::bento_statfs_args) -> Statfs {
+        Statfs {
+            blocks: raw.blocks,
+            blocks_free: raw.bfree,
+            blocks_available: raw.bavail,
+            files: raw.files,
+            files_free: raw.ffree,
+            block_size: raw.bsize,
+            name_max: raw.namelen,
+        }
+    }
+
+    pub(crate) fn store(&self, raw: &mut abi::bento_statfs_args) {
+        (raw.blocks, raw.bfree, raw.bavail) = (self.blocks, self.blocks_free, self.blocks_available);
+        (raw.files, raw.ffree) = (self.files, self.files_free);
+        (raw.bsize, raw.frsize, raw.namelen) = (self.block_size, self.block_size, self.name_max);
+    }
+}
