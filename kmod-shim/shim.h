@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the files of bento.ko share. Data path: a VFS table (one C file each)
+ * -> bento_invoke() -> trampoline -> thunk in the file system's module.
+ *
+ * Who owns what:
+ *   main.c    module, bento_register, file_system_type by name, versions
+ *   slot.c    the gate of one mount (G1), poison
+ *   call.c    bento_invoke: gate, nofs, ledger, abandon; trampoline.S
+ *   super.c   fs_context and mount; superops.c the super_operations, evict
+ *   inode.c   iget, attributes, pins; new.c inodes being created (S4)
+ *   attr.c    setattr getattr permission get_link fileattr
+ *   helpers.c alloc.c lockdep.c   what Rust calls back
+ *   sysfs.c   /sys/fs/bento
+ *   fsmod.c   linked into each file system's module, not into bento.ko
+ *   dir.c     lookup create ... rename tmpfile, iterate and directory fops
+ *   file.c    address_space, file fops, sinks and sources, resident pages
+ *   xattr.c   xattr handlers, ACLs, listxattr
+ *   export.c  NFS file handles      ioctl.c  ioctl, poll
+ */
+#ifndef BENTO_SHIM_H
+#define BENTO_SHIM_H
+
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/exportfs.h>
+#include <linux/kobject.h>
+#include <linux/list.h>
+#include <linux/module.h>
+#include <linux/percpu-refcount.h>
+#include <linux/ratelimit.h>
+#include <linux/wait.h>
+#include <linux/xattr.h>
+
+#include "bento_abi.h"
+#include "compat.h"
+
+/* ---- one loaded version, one name ---- */
+
+struct bento_version {
+	struct list_head list; /* in bento_fs.versions, newest first */
+	const struct bento_ops *ops;
+	const struct bento_module *mod;
+	struct module *owner; /* each mount holds a reference */
+	u32 number;
+};
+
+/* One name. Stays for bento.ko's life once registered (S1). */
+struct bento_fs {
+	struct list_head list;
+	struct list_head versions; /* under bento_fs_lock */
+	struct file_system_type type;
+	struct kobject kobj; /* /sys/fs/bento/<name> */
+	char name[33];
+};
+
+/* ---- the slot: the current instance behind its gate ---- */
+
+struct bento_slot {
+	struct percpu_ref gate; /* readers are calls inside Rust */
+	bool poisoned; /* nothing enters again */
+	bool closed;
+	u32 generation;
+	void *instance; /* the author's F */
+	const struct bento_ops *ops;
+	struct bento_version *version; /* referenced: see bento_version.owner */
+	wait_queue_head_t wait; /* closer and those at a closed gate */
+	struct mutex closing;
+#ifdef CONFIG_LOCKDEP
+	struct lockdep_map dep_map;
+#endif
+};
+
+/* Every VFS table of a mount, filled from presence bits: absent is NULL. */
+struct bento_tables {
+	struct super_operations super;
+	struct export_operations export;
+	struct inode_operations dir_iops, file_iops, symlink_iops, special_iops;
+	struct file_operations dir_fops, file_fops;
+	struct address_space_operations aops;
+};
+
+struct bento_super {
+	struct super_block *sb;
+	struct bento_fs *fs;
+	struct bento_slot slot;
+	struct bento_tables tables;
+	u64 handlers; /* presence bits */
+	u32 data; /* BENTO_DATA_* */
+	char *source, *options; /* options under sb->s_umount or options_lock */
+	spinlock_t options_lock;
+	u64 root_ino;
+	u32 magic, name_max;
+	struct inode *root; /* set while mounted */
+
+	/* Limits of a resident mount, 0 = none, and what is in use. file.c
+	 * charges pages with bento_charge_bytes(), inode.c inodes. */
+	u64 max_bytes, max_inodes;
+	atomic64_t used_bytes, used_inodes;
+
+	/* Evicted while the gate was closed: see evict.c */
+	spinlock_t orphan_lock;
+	struct list_head orphans;
+	wait_queue_head_t orphan_wait;
+	struct work_struct orphan_work;
+
+	atomic64_t panics, bad_values;
+	struct ratelimit_state log_limit, panic_limit;
+	char last_error[160]; /* what the handler logged during mount */
+	struct kobject kobj; /* /sys/fs/bento/<fs>/<dev>; frees us */
+	bool kobj_added;
+};
+
+/* ---- inodes ---- */
+
+struct bento_kinode {
+	struct bento_inode pub; /* what Rust sees */
+	struct timespec64 btime;
+	u32 fsflags; /* FS_*_FL as chattr shows them */
+	unsigned long state; /* BENTO_KI_* bits */
+	wait_queue_head_t poll_wait; /* ioctl.c polls, bento_inode_wake wakes */
+	s64 charged; /* file.c: bytes charged to a resident mount */
+	struct inode vfs;
+};
+
+enum {
+	BENTO_KI_LOADED, /* pub.data is valid: forget_inode is due at eviction */
+	BENTO_KI_PINNED, /* resident: one extra reference while nlink > 0 */
+	BENTO_KI_COUNTED, /* counted in used_inodes */
+	BENTO_KI_NO_EXTEND, /* spare for file.c */
+};
+
+static inline struct bento_super *bento_sb(const struct super_block *sb)
+{
+	return sb->s_fs_info;
+}
+
+static inline struct bento_super *bento_isb(const struct inode *inode)
+{
+	return inode->i_sb->s_fs_info;
+}
+
+static inline struct bento_kinode *bento_ki(const struct inode *inode)
+{
+	return container_of(inode, struct bento_kinode, vfs);
+}
+
+/* For argument blocks. NULL in, NULL out. */
+static inline struct bento_inode *bento_pub(const struct inode *inode)
+{
+	return inode ? &bento_ki(inode)->pub : NULL;
+}
+
+static inline struct inode *bento_vfs(const struct bento_inode *pub)
+{
+	return &container_of(pub, struct bento_kinode, pub)->vfs;
+}
+
+static inline bool bento_has(const struct bento_super *bs, enum bento_op op)
+{
+	return bs->handlers & (1ull << op);
+}
+
+static inline bool bento_resident(const struct bento_super *bs)
+{
+	return bs->data == BENTO_DATA_RESIDENT;
+}
+
+static inline struct bento_bytes bento_bytes(const void *ptr, size_t len)
+{
+	return (struct bento_bytes){ .ptr = ptr, .len = len };
+}
+
+static inline struct bento_bytes bento_name(const struct qstr *name)
+{
+	return bento_bytes(name->name, name->len);
+}
+
+/* ---- call.c: one call (C1) ---- */
+
+#define BENTO_INLINE_REFS 4
+
+struct bento_deferred; /* invalidations */
+
+/* The shim's ledger of one call; Rust sees `pub` only. */
+struct bento_kcall {
+	struct bento_call pub;
+	bento_idmap *idmap; /* for bento_generic_permission */
+	struct inode *need_acl; /* that check met an ACL which is not cached */
+	unsigned int nrefs;
+	struct inode *refs[BENTO_INLINE_REFS];
+	struct bento_more_refs *more;
+	struct bento_deferred *deferred;
+};
+
+/*
+ * Call thunk `op` with its argument block: waits at a closed gate, -EIO on a
+ * poisoned instance, nofs scope inside, ledger drained after the gate. Returns
+ * what the thunk returned, a negative value being a sane errno (-4095..-1).
+ * Outputs in `args` are still to be distrusted. May sleep; hold no spinlock,
+ * no RCU.
+ */
+s64 bento_invoke(struct bento_super *bs, enum bento_op op, void *args);
+/* The same with a ledger of the caller's (kc->idmap set or NULL before, the
+ * outcome readable after). bento_kcall_init first. */
+s64 bento_invoke_kc(struct bento_super *bs, enum bento_op op, void *args,
+		    struct bento_kcall *kc);
+static inline void bento_kcall_init(struct bento_kcall *kc)
+{
+	kc->idmap = NULL;
+	kc->need_acl = NULL;
+	kc->nrefs = 0;
+	kc->more = NULL;
+	kc->deferred = NULL;
+}
+
+/* Type-checked form: s64 r = bento_call(bs, lookup, &args). */
+#define bento_call(bs, name, argp)                                           \
+	({                                                                   \
+		struct bento_##name##_args *__args = (argp);                 \
+		bento_invoke((bs), BENTO_OP_##name, __args);                 \
+	})
+
+/* A handler's `result` for a caller that wants 0 or an errno: a positive value
+ * is dropped. */
+static inline int bento_errno(s64 result)
+{
+	return result < 0 ? (int)result : 0;
+}
+
+extern const char *const bento_op_names[BENTO_OP_COUNT];
+
+/*
+ * A handler returned something impossible: rate-limited
+ * `bento: memfs(none): lookup returned inode number 0`, counted; -EUCLEAN.
+ * `fmt` starts with a verb: bento_bad(bs, BENTO_OP_lookup, "returned inode
+ * number %llu", n).
+ */
+__printf(3, 4) int bento_bad(struct bento_super *bs, enum bento_op op,
+			     const char *fmt, ...);
+/* Any other line of this mount: level is KERN_ERR etc. Not rate-limited. */
+#define bento_msg(bs, level, fmt, ...)                                       \
+	printk(level "bento: %s(%s): " fmt "\n", (bs)->fs->name,             \
+	       (bs)->source ?: "none", ##__VA_ARGS__)
+
+/* ---- slot.c ---- */
+
+int bento_slot_init(struct bento_slot *slot);
+void bento_slot_exit(struct bento_slot *slot);
+int bento_slot_enter(struct bento_slot *slot); /* waits; -EIO when poisoned */
+bool bento_slot_try_enter(struct bento_slot *slot); /* never waits */
+void bento_slot_leave(struct bento_slot *slot);
+int bento_slot_close(struct bento_slot *slot, unsigned long timeout);
+void bento_slot_reopen(struct bento_slot *slot);
+void bento_slot_poison(struct bento_slot *slot);
+
+/* ---- inode.c ---- */
+
+extern struct kmem_cache *bento_inode_cache;
+
+/* The inode of that number, loaded. ERR_PTR: -EUCLEAN for 0, what load_inode
+ * said otherwise. `op` is named in the complaint about a bad number. Never
+ * inside the gate. */
+struct inode *bento_iget(struct super_block *sb, u64 ino, enum bento_op op);
+
+/* After i_nlink changed (set_nlink, drop_nlink, inc_nlink by the caller):
+ * takes or drops the pin of a resident inode. The caller holds a reference. */
+void bento_nlink_changed(struct inode *inode);
+/* Attributes changed: to be written by write_inode, if there is one. */
+void bento_dirty(struct inode *inode);
+/* mtime and ctime = now, bento_dirty: a directory whose entries changed, a
+ * file whose bytes did. */
+void bento_touch(struct inode *inode);
+/* ctime = now, bento_dirty. */
+void bento_touch_ctime(struct inode *inode);
+/* i_op, i_fop, i_mapping by type; mode and rdev are set. */
+void bento_init_ops(struct inode *inode);
+
+void bento_fill_attr(const struct inode *inode, struct bento_attr *attr);
+void bento_set_fsflags(struct inode *inode, u32 fsflags);
+
+static inline struct bento_time bento_time(struct timespec64 ts)
+{
+	return (struct bento_time){ .sec = ts.tv_sec, .nsec = ts.tv_nsec };
+}
+
+/* ---- new.c: create, mkdir, mknod, symlink, tmpfile, whiteout (S4) ---- */
+
+#define BENTO_NEW_XATTRS 8
+
+struct bento_making {
+	struct inode *inode; /* ours until bento_new_finish */
+	struct bento_new node; /* hand out &node or copy it into make_args */
+	unsigned int count;
+	struct bento_xattr xattrs[BENTO_NEW_XATTRS];
+	struct posix_acl *acl, *default_acl;
+};
+
+/*
+ * Allocate and initialise: owner, sgid, mode by default ACL, ACL and security
+ * xattrs (when the handler setxattr is there). `name` may be empty (tmpfile).
+ * -ENOSPC at a resident mount's limit. Outside the gate.
+ */
+int bento_new_prepare(struct bento_making *mk, bento_idmap *idmap,
+		      struct inode *dir, const struct qstr *name, umode_t mode,
+		      dev_t rdev);
+/*
+ * After the handler: `result` is what bento_invoke gave, `node` the bento_new
+ * the handler saw (it may lie in make_args). On success the inode is hashed,
+ * I_NEW, nlink set (file 1, directory 2, tmpfile 0 by `op`), times now, pinned,
+ * i_link set from `target` for symlinks (NULL otherwise); the caller applies
+ * d_instantiate_new()/d_tmpfile()+unlock_new_inode() and updates the directory.
+ * On failure everything is given back, the author's data by forget_inode, and
+ * the errno returned.
+ */
+int bento_new_finish(struct bento_making *mk, const struct bento_new *node,
+		     enum bento_op op, s64 result,
+		     const struct bento_bytes *target);
+
+/* ---- attr.c ---- */
+
+/* setattr getattr permission fileattr for any inode type; get_link for
+ * symlinks. */
+void bento_fill_common_iops(struct bento_super *bs, struct inode_operations *iops);
+void bento_fill_symlink_iops(struct bento_super *bs, struct inode_operations *iops);
+int bento_set_link(struct inode *inode, const void *target, size_t len);
+
+/* ---- dir.c (kmodio) ---- */
+
+void bento_fill_dir_iops(struct bento_super *bs, struct inode_operations *iops);
+void bento_fill_dir_fops(struct bento_super *bs, struct file_operations *fops);
+
+/* ---- file.c (kmodio) ---- */
+
+void bento_fill_file_iops(struct bento_super *bs, struct inode_operations *iops);
+void bento_fill_file_fops(struct bento_super *bs, struct file_operations *fops);
+void bento_fill_aops(struct bento_super *bs, struct address_space_operations *aops);
+/* A regular file's mapping, at load and creation: gfp mask, unevictable when
+ * resident, large folios. i_mapping->a_ops is set by bento_init_ops. */
+void bento_init_mapping(struct inode *inode);
+/* st_blocks: pages present when resident, i_blocks otherwise. */
+u64 bento_file_blocks(const struct inode *inode);
+/*
+ * setattr of a size. Both under i_rwsem and invalidate_lock (attr.c takes
+ * them). `prepare` before the handler: may fail; for a shrinking bytes file
+ * writes back what lies beyond, so that no writeback races the handler.
+ * `apply` after it agreed: truncate_setsize, uncharge.
+ */
+int bento_setsize_prepare(struct inode *inode, loff_t size);
+void bento_setsize_apply(struct inode *inode, loff_t size);
+/* Eviction: truncate_inode_pages_final and uncharge. Every inode type. */
+void bento_evict_pages(struct inode *inode);
+
+/* Resident limit: true and charged, or false (-ENOSPC). inode.c. */
+bool bento_charge_bytes(struct bento_super *bs, s64 bytes);
+void bento_uncharge_bytes(struct bento_super *bs, s64 bytes);
+
+/* ---- xattr.c (kmodio) ---- */
+
+extern const struct xattr_handler *const bento_xattr_handlers[];
+/* listxattr, get_inode_acl (6.1: get_acl), set_acl: for any inode type. */
+void bento_fill_xattr_iops(struct bento_super *bs, struct inode_operations *iops);
+
+/* ---- export.c, ioctl.c (kmodio) ---- */
+
+void bento_fill_export(struct bento_super *bs, struct export_operations *ops);
+/* unlocked_ioctl, compat_ioctl, poll: for directories and files. */
+void bento_fill_ioctl_fops(struct bento_super *bs, struct file_operations *fops);
+
+/* ---- super.c, superops.c, main.c, sysfs.c, lockdep.c ---- */
+
+extern struct mutex bento_fs_lock; /* names and versions */
+extern const struct bento_host bento_kernel_host;
+
+int bento_init_fs_context(struct fs_context *fc);
+void bento_kill_sb(struct super_block *sb);
+void bento_fill_super_ops(struct bento_super *bs, struct super_operations *ops);
+void bento_unpin_all(struct super_block *sb);
+struct bento_version *bento_version_get(struct bento_fs *fs);
+void bento_version_put(struct bento_version *version);
+void bento_free_super(struct bento_super *bs);
+
+int bento_sysfs_init(void);
+void bento_sysfs_exit(void);
+int bento_sysfs_add_fs(struct bento_fs *fs);
+void bento_sysfs_init_super(struct bento_super *bs);
+int bento_sysfs_add_super(struct bento_super *bs);
+
+s64 bento_allocated_bytes(void);
+void bento_lockdep_exit(void);
+
+/* trampoline.S */
+s64 bento_trampoline(struct bento_call *call, void *thunk, void *args);
+
+#endif
