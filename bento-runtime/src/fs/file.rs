@@ -57,14 +57,7 @@ pub struct WriteSource<'call> {
 
 impl WriteSource<'_> {
     pub(crate) fn new(call: *mut abi::bento_call, args: &abi::bento_write_args) -> Self {
-        WriteSource {
-            call,
-            source: args.source,
-            pos: 0,
-            len: args.len,
-            write_life: args.write_life,
-            life: PhantomData,
-        }
+        WriteSource { call, source: args.source, pos: 0, len: args.len, write_life: args.write_life, life: PhantomData }
     }
 
     /// Bytes not yet taken.

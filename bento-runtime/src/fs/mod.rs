@@ -18,6 +18,7 @@ pub use file::{IoctlArg, ReadSink, SeekFrom, WriteSource};
 pub use inode::{
     Attr, Created, FileAttr, FileType, Ino, Inode, NewInode, SetAttr, Stat, Timestamp, access, attributes,
 };
+pub(crate) use inode::{attach, detach};
 pub use mount::{MountContext, MountFlags, Reconfigure, Statfs};
 pub use xattr::{LinkTarget, XattrList, XattrValue};
 

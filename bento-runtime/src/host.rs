@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The shim's functions, made safe. In the kernel they are direct calls into `bento.ko`; elsewhere they go through the
+//! table a shim handed over (SAFETY.md C7).
+
+use core::fmt::{self, Write};
+use core::mem::MaybeUninit;
+use core::ptr;
+
+use crate::abi;
+use crate::errno::{Errno, Result};
+
+/// A call to a function of the shim.
+macro_rules! shim {
+    ($name:ident, $direct:ident ( $($arg:expr),* )) => {{
+        #[cfg(bento_kernel)]
+        { abi::$direct($($arg),*) }
+        #[cfg(not(bento_kernel))]
+        { (table().$name.unwrap())($($arg),*) }
+    }};
+}
+
+#[cfg(not(bento_kernel))]
+mod installed {
+    use core::ptr;
+    use core::sync::atomic::{AtomicPtr, Ordering};
+
+    use crate::abi;
+
+    static HOST: AtomicPtr<abi::bento_host> = AtomicPtr::new(ptr::null_mut());
+
+    pub(super) fn table() -> &'static abi::bento_host {
+        // SAFETY: SAFETY.md C7: only `install` stores here, and it takes a `'static` table.
+        unsafe { HOST.load(Ordering::Acquire).as_ref() }.expect("no shim is installed")
+    }
+
+    /// Hands over the shim's functions, before any thunk is called.
+    ///
+    /// # Errors
+    /// `EINVAL` when the table is of another ABI version or size, or has a gap.
+    pub fn install(host: &'static abi::bento_host) -> crate::errno::Result<()> {
+        let table = ptr::from_ref(host);
+        if host.abi != abi::BENTO_ABI_VERSION || (host.size as usize) < size_of::<abi::bento_host>() {
+            return Err(crate::errno::Errno::EINVAL);
+        }
+        HOST.store(table.cast_mut(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Is there a shim yet?
+    pub fn is_installed() -> bool {
+        !HOST.load(Ordering::Acquire).is_null()
+    }
+}
+
+#[cfg(not(bento_kernel))]
+use installed::table;
+#[cfg(not(bento_kernel))]
+pub use installed::{install, is_installed};
+
+/// A message of at most 400 bytes on the stack: a panic must not allocate.
+pub(crate) struct Message {
+    bytes: [u8; Self::CAPACITY],
+    len: usize,
+}
+
+impl Message {
+    const CAPACITY: usize = 400;
+
+    pub(crate) fn format(args: fmt::Arguments<'_>) -> Message {
+        let mut message = Message { bytes: [0; Self::CAPACITY], len: 0 };
+        let _ = message.write_fmt(args); // what does not fit is cut
+        message
+    }
+
+    pub(crate) fn as_abi(&self) -> abi::bento_bytes {
+        abi::bento_bytes { ptr: self.bytes.as_ptr(), len: self.len }
+    }
+}
+
+impl Write for Message {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let len = text.len().min(Self::CAPACITY - self.len);
+        self.bytes[self.len..self.len + len].copy_from_slice(&text.as_bytes()[..len]);
+        self.len += len;
+        if len == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+pub(crate) fn log(sb: *mut abi::bento_super, level: u32, args: fmt::Arguments<'_>) {
+    let message = Message::format(args);
+    // SAFETY: SAFETY.md C7; the message lives through the call.
+    unsafe { shim!(log, bento_log(sb, level, message.as_abi())) }
+}
+
+pub(crate) fn panicked(
+    call: *mut abi::bento_call,
+    message: fmt::Arguments<'_>,
+    file: &str,
+    line: u32,
+    column: u32,
+    errno: Errno,
+) {
+    let message = Message::format(message);
+    let location = abi::bento_location { file: abi::bento_bytes { ptr: file.as_ptr(), len: file.len() }, line, column };
+    // SAFETY: SAFETY.md C1, C7; message and location live through the call.
+    unsafe { shim!(panicked, bento_panicked(call, message.as_abi(), &location, errno.get())) }
+}
+
+#[cfg(feature = "freestanding")]
+pub(crate) fn poison(call: *mut abi::bento_call) {
+    // SAFETY: SAFETY.md C1, C7.
+    unsafe { shim!(poison, bento_poison(call)) }
+}
+
+pub(crate) fn inode_attr(inode: *const abi::bento_inode) -> abi::bento_attr {
+    let mut attr = MaybeUninit::zeroed();
+    // SAFETY: SAFETY.md C5, C7: the inode is live; all-zero is a valid `bento_attr`.
+    unsafe {
+        shim!(inode_attr, bento_inode_attr(inode, attr.as_mut_ptr()));
+        attr.assume_init()
+    }
+}
+
+pub(crate) fn inode_update(
+    call: *mut abi::bento_call,
+    inode: *mut abi::bento_inode,
+    attr: &abi::bento_attr,
+    valid: u32,
+) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C5, C7.
+    Errno::check(unsafe { shim!(inode_update, bento_inode_update(call, inode, attr, valid)) }).map(drop)
+}
+
+pub(crate) fn inode_get(call: *mut abi::bento_call, ino: u64) -> Result<*mut abi::bento_inode> {
+    let mut inode = ptr::null_mut();
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(inode_get, bento_inode_get(call, ino, &mut inode)) })?;
+    if inode.is_null() { Err(Errno::EIO) } else { Ok(inode) }
+}
+
+pub(crate) fn inode_wake(call: *mut abi::bento_call, inode: *mut abi::bento_inode) {
+    // SAFETY: SAFETY.md C1, C5, C7.
+    unsafe { shim!(inode_wake, bento_inode_wake(call, inode)) }
+}
+
+pub(crate) fn inode_invalidate(call: *mut abi::bento_call, inode: *mut abi::bento_inode, offset: u64, len: u64) {
+    // SAFETY: SAFETY.md C1, C5, C7.
+    unsafe { shim!(inode_invalidate, bento_inode_invalidate(call, inode, offset, len)) }
+}
+
+pub(crate) fn generic_permission(call: *mut abi::bento_call, inode: *mut abi::bento_inode, mask: u32) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C5, C7.
+    Errno::check(unsafe { shim!(generic_permission, bento_generic_permission(call, inode, mask)) }).map(drop)
+}
+
+pub(crate) fn cred(call: *mut abi::bento_call) -> abi::bento_cred {
+    let mut cred = MaybeUninit::zeroed();
+    // SAFETY: SAFETY.md C1, C7; all-zero is a valid `bento_cred`.
+    unsafe {
+        shim!(cred, bento_cred(call, cred.as_mut_ptr()));
+        cred.assume_init()
+    }
+}
+
+pub(crate) fn now(call: *mut abi::bento_call) -> abi::bento_time {
+    let mut time = abi::bento_time { sec: 0, nsec: 0, pad: 0 };
+    // SAFETY: SAFETY.md C1, C7.
+    unsafe { shim!(now, bento_now(call, &mut time)) }
+    time
+}
+
+pub(crate) fn random(bytes: &mut [u8]) {
+    // SAFETY: SAFETY.md C7: pointer and length are those of an exclusive slice.
+    unsafe { shim!(random, bento_random(bytes.as_mut_ptr(), bytes.len())) }
+}
+
+pub(crate) fn sink_put(call: *mut abi::bento_call, sink: *mut abi::bento_sink, pos: u64, bytes: &[u8]) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C4, C7: the shim copies, and checks `pos`.
+    Errno::check(unsafe { shim!(sink_put, bento_sink_put(call, sink, pos, bytes.as_ptr(), bytes.len())) }).map(drop)
+}
+
+pub(crate) fn source_get(
+    call: *mut abi::bento_call,
+    source: *mut abi::bento_source,
+    pos: u64,
+    bytes: &mut [u8],
+) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C4, C7: the shim copies, and checks `pos`.
+    Errno::check(unsafe { shim!(source_get, bento_source_get(call, source, pos, bytes.as_mut_ptr(), bytes.len())) })
+        .map(drop)
+}
+
+/// Sleeps while `*word == expected`; may return early.
+pub(crate) fn wait(word: &core::sync::atomic::AtomicU32, expected: u32) {
+    // SAFETY: SAFETY.md C6, C7: the word lives through the call.
+    unsafe { shim!(wait, bento_wait(word.as_ptr(), expected)) }
+}
+
+pub(crate) fn wake(word: &core::sync::atomic::AtomicU32, count: u32) {
+    // SAFETY: SAFETY.md C6, C7: the address is only compared, never read.
+    unsafe { shim!(wake, bento_wake(word.as_ptr(), count)) }
+}
+
+#[cfg(feature = "freestanding")]
+pub(crate) mod memory {
+    //! The heap of an object without std.
+    use super::*;
+
+    pub(crate) fn alloc(size: usize, align: usize) -> *mut u8 {
+        // SAFETY: SAFETY.md C3, C7.
+        unsafe { shim!(alloc, bento_alloc(size, align)).cast() }
+    }
+
+    /// # Safety
+    /// `ptr` came from here with this size and alignment.
+    pub(crate) unsafe fn dealloc(ptr: *mut u8, size: usize, align: usize) {
+        // SAFETY: SAFETY.md C3, C7; the caller's promise.
+        unsafe { shim!(dealloc, bento_dealloc(ptr.cast(), size, align)) }
+    }
+
+    /// # Safety
+    /// As [`dealloc`].
+    pub(crate) unsafe fn realloc(ptr: *mut u8, old: usize, align: usize, new: usize) -> *mut u8 {
+        // SAFETY: SAFETY.md C3, C7; the caller's promise.
+        unsafe { shim!(realloc, bento_realloc(ptr.cast(), old, align, new)).cast() }
+    }
+}
+
+#[cfg(feature = "freestanding")]
+pub(crate) mod jump {
+    //! The two ways out that are not a return.
+    use super::*;
+
+    /// # Safety
+    /// `record` is the innermost record of this stack (SAFETY.md G6).
+    pub(crate) unsafe fn abandon(record: *mut abi::bento_record, value: i64) -> ! {
+        // SAFETY: SAFETY.md G6, C7.
+        unsafe {
+            shim!(abandon, bento_abandon(record, value));
+            core::hint::unreachable_unchecked()
+        }
+    }
+
+    /// # Safety
+    /// `regs` describes a live frame of this stack at one of its landing pads.
+    pub(crate) unsafe fn resume(regs: &abi::bento_regs) -> ! {
+        // SAFETY: SAFETY.md G6, C7.
+        unsafe {
+            shim!(resume, bento_resume(regs));
+            core::hint::unreachable_unchecked()
+        }
+    }
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Mutual exclusion.
+
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::panic::Location;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use super::{poisoned, validator};
+use crate::{contain, host};
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+/// Held, and someone may sleep.
+const CONTENDED: u32 = 2;
+
+/// A lock around a `T`.
+pub struct Mutex<T> {
+    word: AtomicU32,
+    poisoned: AtomicBool,
+    site: &'static Location<'static>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: SAFETY.md C6: one guard at a time reaches the value.
+unsafe impl<T: Send> Send for Mutex<T> {}
+// SAFETY: SAFETY.md C6, as above.
+unsafe impl<T: Send> Sync for Mutex<T> {}
+
+/// Access to the value until dropped.
+#[must_use]
+pub struct MutexGuard<'a, T> {
+    mutex: &'a Mutex<T>,
+    // A handler ends on the task it began on.
+    not_send: PhantomData<*mut ()>,
+}
+
+impl<T> Mutex<T> {
+    #[track_caller]
+    pub const fn new(value: T) -> Self {
+        Mutex {
+            word: AtomicU32::new(FREE),
+            poisoned: AtomicBool::new(false),
+            site: Location::caller(),
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// Waits for the lock. A poisoned one ends the call with `EIO`.
+    #[track_caller]
+    pub fn lock(&self) -> MutexGuard<'_, T> {
+        if self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.lock_contended();
+        }
+        validator::acquired(self, self.site, true);
+        let guard = MutexGuard { mutex: self, not_send: PhantomData };
+        if self.poisoned.load(Ordering::Relaxed) {
+            drop(guard);
+            poisoned(self.site, Location::caller());
+        }
+        guard
+    }
+
+    /// `None` when it is held or poisoned.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        validator::acquired(self, self.site, true);
+        let guard = MutexGuard { mutex: self, not_send: PhantomData };
+        (!self.poisoned.load(Ordering::Relaxed)).then_some(guard)
+    }
+
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+
+    #[cold]
+    fn lock_contended(&self) {
+        while self.word.swap(CONTENDED, Ordering::Acquire) != FREE {
+            host::wait(&self.word, CONTENDED);
+        }
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        if contain::panicking() {
+            self.mutex.poisoned.store(true, Ordering::Relaxed);
+        }
+        validator::released(self.mutex, self.mutex.site);
+        if self.mutex.word.swap(FREE, Ordering::Release) == CONTENDED {
+            host::wake(&self.mutex.word, 1);
+        }
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: SAFETY.md C6: the guard holds the lock.
+        unsafe { &*self.mutex.value.get() }
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: SAFETY.md C6: the guard holds the lock, and is borrowed exclusively.
+        unsafe { &mut *self.mutex.value.get() }
+    }
+}
+
+impl<T: Default> Default for Mutex<T> {
+    #[track_caller]
+    fn default() -> Self {
+        Mutex::new(T::default())
+    }
+}
+
+impl<T> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mutex").field("site", &self.site).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Thunks about extended attributes.
+
+use super::{buffer, bytes, enter};
+use crate::abi;
+use crate::fs::{FileSystem, Inode, Name, XattrList, XattrValue};
+
+pub(super) unsafe extern "C" fn getxattr<F: FileSystem>(
+    call: *mut abi::bento_call,
+    args: *mut abi::bento_getxattr_args,
+) -> i64 {
+    // SAFETY: SAFETY.md C1, C4, C5.
+    unsafe {
+        enter::<F>(call, |fs, cx| {
+            let args = &mut *args;
+            let mut value = XattrValue::new(buffer(&args.value));
+            fs.getxattr(cx, Inode::from_raw(args.inode)?, Name::new(bytes(args.name)), &mut value)?;
+            args.value.len = value.len();
+            Ok(0)
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn listxattr<F: FileSystem>(
+    call: *mut abi::bento_call,
+    args: *mut abi::bento_listxattr_args,
+) -> i64 {
+    // SAFETY: SAFETY.md C1, C4, C5.
+    unsafe {
+        enter::<F>(call, |fs, cx| {
+            let args = &mut *args;
+            let mut names = XattrList::new(buffer(&args.names));
+            fs.listxattr(cx, Inode::from_raw(args.inode)?, &mut names)?;
+            args.names.len = names.len();
+            Ok(0)
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn setxattr<F: FileSystem>(
+    call: *mut abi::bento_call,
+    args: *mut abi::bento_setxattr_args,
+) -> i64 {
+    // SAFETY: SAFETY.md C1, C4, C5.
+    unsafe {
+        enter::<F>(call, |fs, cx| {
+            let args = &*args;
+            let (name, value) = (Name::new(bytes(args.name)), bytes(args.value));
+            fs.setxattr(cx, Inode::from_raw(args.inode)?, name, value, args.flags).map(|()| 0)
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn removexattr<F: FileSystem>(
+    call: *mut abi::bento_call,
+    args: *mut abi::bento_removexattr_args,
+) -> i64 {
+    // SAFETY: SAFETY.md C1, C4, C5.
+    unsafe {
+        enter::<F>(call, |fs, cx| {
+            let args = &*args;
+            fs.removexattr(cx, Inode::from_raw(args.inode)?, Name::new(bytes(args.name))).map(|()| 0)
+        })
+    }
+}
