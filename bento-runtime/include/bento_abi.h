@@ -102,7 +102,7 @@ struct bento_call {
  * stack pointer: the first word w at address a with w == (BENTO_RECORD_MAGIC ^ a).
  * The trampoline clears it on every way out, so a stale one never exists.
  */
-#define BENTO_RECORD_MAGIC 0xb3a70c5e91d2f468ull
+#define BENTO_RECORD_MAGIC 0x33a70c5e91d2f468ull
 struct bento_record {
 	uint64_t magic; /* BENTO_RECORD_MAGIC ^ own address */
 	struct bento_call *call;

@@ -92,6 +92,7 @@ pub(crate) fn log(sb: *mut abi::bento_super, level: u32, args: fmt::Arguments<'_
     unsafe { shim!(log, bento_log(sb, level, message.as_abi())) }
 }
 
+#[cfg(any(feature = "std", feature = "freestanding"))]
 pub(crate) fn panicked(
     call: *mut abi::bento_call,
     message: fmt::Arguments<'_>,
