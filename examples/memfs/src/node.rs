@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What memfs keeps for each inode.
+
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use bento::prelude::*;
+
+use crate::directory::Directory;
+
+/// `chattr` flags that are kept: sync, immutable, append-only, nodump, noatime (`FS_*_FL`).
+const FLAGS: u32 = 0x8 | 0x10 | 0x20 | 0x40 | 0x80;
+
+/// Per-inode data.
+pub struct Node {
+    kind: Kind,
+    pub xattrs: RwLock<BTreeMap<NameBuf, Vec<u8>>>,
+    pub flags: AtomicU32,
+}
+
+enum Kind {
+    Directory { entries: RwLock<Directory>, parent: AtomicU64 },
+    Symlink(Box<[u8]>),
+    Other,
+}
+
+impl Node {
+    fn new(kind: Kind) -> Node {
+        Node { kind, xattrs: RwLock::new(BTreeMap::new()), flags: AtomicU32::new(0) }
+    }
+
+    /// A regular file, device, fifo or socket: nothing but attributes.
+    pub fn file() -> Node {
+        Node::new(Kind::Other)
+    }
+
+    pub fn directory(parent: Ino) -> Node {
+        Node::new(Kind::Directory { entries: RwLock::new(Directory::default()), parent: AtomicU64::new(parent.get()) })
+    }
+
+    pub fn symlink(target: &[u8]) -> Node {
+        Node::new(Kind::Symlink(target.into()))
+    }
+
+    /// The names in a directory.
+    pub fn entries(&self) -> Result<&RwLock<Directory>> {
+        match &self.kind {
+            Kind::Directory { entries, .. } => Ok(entries),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// `ENOTEMPTY` for a directory with names in it.
+    pub fn check_empty(&self) -> Result<()> {
+        match &self.kind {
+            Kind::Directory { entries, .. } if !entries.read().is_empty() => Err(Errno::ENOTEMPTY),
+            _ => Ok(()),
+        }
+    }
+
+    pub fn parent(&self) -> Result<Ino> {
+        match &self.kind {
+            Kind::Directory { parent, .. } => Ino::new(parent.load(Ordering::Relaxed)).ok_or(Errno::ESTALE),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// Means something for directories only.
+    pub fn set_parent(&self, ino: Ino) {
+        if let Kind::Directory { parent, .. } = &self.kind {
+            parent.store(ino.get(), Ordering::Relaxed);
+        }
+    }
+
+    /// Where a symbolic link points.
+    pub fn target(&self) -> Result<&[u8]> {
+        match &self.kind {
+            Kind::Symlink(target) => Ok(target),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Takes the flags of `chattr`; `EOPNOTSUPP` for one that means nothing here.
+    pub fn set_flags(&self, flags: u32) -> Result<()> {
+        if flags & !FLAGS != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.flags.store(flags, Ordering::Relaxed);
+        Ok(())
+    }
+}
