@@ -57,22 +57,11 @@ pub const KERNELS: [&str; 4] = ["6.12", "6.1", "uml", "uml-debug"];
 /// Finds `version` in the cache, or fetches (`6.12`, `6.1`) or builds (`uml`, `uml-debug`) it.
 pub fn kernel(version: &str) -> Result<Kernel> {
     match version {
-        "6.12" => debian(
-            version,
-            Suite::BookwormBackports,
-            r"^linux-headers-6\.12\.[^-]*-amd64$",
-        ),
-        "6.1" => debian(
-            version,
-            Suite::Bookworm,
-            r"^linux-headers-6\.1\.[0-9]*-[0-9]*-amd64$",
-        ),
+        "6.12" => debian(version, Suite::BookwormBackports, r"^linux-headers-6\.12\.[^-]*-amd64$"),
+        "6.1" => debian(version, Suite::Bookworm, r"^linux-headers-6\.1\.[0-9]*-[0-9]*-amd64$"),
         "uml" => crate::vm::uml::kernel(false),
         "uml-debug" => crate::vm::uml::kernel(true),
-        _ => bail!(
-            "there is no kernel {version} here: choose one of {}",
-            KERNELS.join(", ")
-        ),
+        _ => bail!("there is no kernel {version} here: choose one of {}", KERNELS.join(", ")),
     }
 }
 
@@ -84,29 +73,17 @@ pub fn source() -> Result<PathBuf> {
         cache::remove(&downloads)?;
         let package = "linux-source-6.12".to_owned();
         let version = archive.field(&package, "Version")?;
-        let files = archive.download(
-            &[package],
-            &downloads,
-            &format!("source of Linux {version}"),
-        )?;
+        let files = archive.download(&[package], &downloads, &format!("source of Linux {version}"))?;
         let step = ui::step("unpack the kernel source");
         apt::unpack(&files[0], &downloads)?;
         fs::create_dir_all(tmp)?;
         let tar = downloads.join("usr/src/linux-source-6.12.tar.xz");
         let mut unpack = Command::new("tar");
-        unpack
-            .arg("xJf")
-            .arg(&tar)
-            .arg("-C")
-            .arg(tmp)
-            .args(["--strip-components=1", "--wildcards"]);
+        unpack.arg("xJf").arg(&tar).arg("-C").arg(tmp).args(["--strip-components=1", "--wildcards"]);
         for unread in UNREAD {
             unpack.arg(format!("--exclude={unread}"));
         }
-        ui::run(
-            &mut unpack,
-            "the kernel source cannot be unpacked: is the disk full?",
-        )?;
+        ui::run(&mut unpack, "the kernel source cannot be unpacked: is the disk full?")?;
         fs::write(tmp.join("debian-version"), version)?;
         cache::remove(&downloads)?;
         step.done("");
@@ -130,9 +107,7 @@ fn debian(name: &str, suite: Suite, pattern: &str) -> Result<Kernel> {
     let root = cache::once(&format!("kernels/{name}"), |tmp| {
         let archive = Archive::open(suite)?;
         let headers = newest(archive.search(pattern)?).with_context(|| {
-            format!(
-                "Debian has no kernel {name} now: its package list holds no name like {pattern}"
-            )
+            format!("Debian has no kernel {name} now: its package list holds no name like {pattern}")
         })?;
         let release = headers.trim_start_matches("linux-headers-").to_owned();
         let mut packages = vec![headers.clone(), format!("linux-image-{release}")];
@@ -147,10 +122,7 @@ fn debian(name: &str, suite: Suite, pattern: &str) -> Result<Kernel> {
         }
         relocate_headers(tmp, &release)?;
         ui::run(
-            Command::new("/sbin/depmod")
-                .arg("-b")
-                .arg(tmp)
-                .arg(&release),
+            Command::new("/sbin/depmod").arg("-b").arg(tmp).arg(&release),
             "depmod failed: run `sudo apt-get install kmod`",
         )?;
         fs::write(tmp.join("release"), &release)?;
@@ -158,12 +130,8 @@ fn debian(name: &str, suite: Suite, pattern: &str) -> Result<Kernel> {
         step.done("");
         Ok(())
     })?;
-    let release = fs::read_to_string(root.join("release")).with_context(|| {
-        format!(
-            "{} is damaged: remove that folder and try again",
-            root.display()
-        )
-    })?;
+    let release = fs::read_to_string(root.join("release"))
+        .with_context(|| format!("{} is damaged: remove that folder and try again", root.display()))?;
     Ok(Kernel {
         name: name.to_owned(),
         arch: Arch::X86,
@@ -188,19 +156,12 @@ fn needed_headers(depends: &str) -> Vec<String> {
 /// Debian's headers name their common half by its installed path in one Makefile line.
 fn relocate_headers(root: &Path, release: &str) -> Result<()> {
     let makefile = root.join(format!("usr/src/linux-headers-{release}/Makefile"));
-    let text = fs::read_to_string(&makefile).with_context(|| {
-        format!(
-            "the headers package has no {}: report this kernel release",
-            makefile.display()
-        )
-    })?;
+    let text = fs::read_to_string(&makefile)
+        .with_context(|| format!("the headers package has no {}: report this kernel release", makefile.display()))?;
     let here = "$(dir $(abspath $(lastword $(MAKEFILE_LIST))))../";
     let moved = text.replace("/usr/src/", here);
     if moved == text {
-        bail!(
-            "{} does not name /usr/src: Debian changed its headers; report this kernel release",
-            makefile.display()
-        );
+        bail!("{} does not name /usr/src: Debian changed its headers; report this kernel release", makefile.display());
     }
     fs::write(&makefile, moved).with_context(|| format!("{} cannot be written", makefile.display()))
 }
@@ -208,9 +169,7 @@ fn relocate_headers(root: &Path, release: &str) -> Result<()> {
 /// The highest version among names like `linux-headers-6.1.0-56-amd64`.
 fn newest(names: Vec<String>) -> Option<String> {
     names.into_iter().max_by_key(|name| {
-        name.split(|c: char| !c.is_ascii_digit())
-            .filter_map(|digits| digits.parse::<u64>().ok())
-            .collect::<Vec<_>>()
+        name.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse::<u64>().ok()).collect::<Vec<_>>()
     })
 }
 
@@ -232,12 +191,6 @@ mod tests {
     fn headers_need_their_common_half_and_kbuild_but_no_compiler() {
         let depends = "linux-base (>= 4.12~), linux-headers-6.12.95+deb12-common (= 1), linux-image-6.12.95+deb12-amd64 (= 1) | \
                        linux-image-6.12.95+deb12-amd64-unsigned (= 1), linux-kbuild-6.12.95+deb12, gcc-12";
-        assert_eq!(
-            needed_headers(depends),
-            [
-                "linux-headers-6.12.95+deb12-common",
-                "linux-kbuild-6.12.95+deb12"
-            ]
-        );
+        assert_eq!(needed_headers(depends), ["linux-headers-6.12.95+deb12-common", "linux-kbuild-6.12.95+deb12"]);
     }
 }

@@ -27,23 +27,12 @@ pub fn kernel(debug: bool) -> Result<Kernel> {
     let name = if debug { "uml-debug" } else { "uml" };
     let options = options(if debug { &[SLIM, DEBUG] } else { &[SLIM] });
     let source = fetch::source()?;
-    let version = fs::read_to_string(source.join("debian-version")).with_context(|| {
-        format!(
-            "{} is damaged: remove that folder and try again",
-            source.display()
-        )
-    })?;
-    let tree = cache::once(
-        &format!("kernels/{name}-{}", key(&options, &version)),
-        |tmp| build(&source, tmp, &options),
-    )?;
-    let release =
-        fs::read_to_string(tree.join("include/config/kernel.release")).with_context(|| {
-            format!(
-                "{} is damaged: remove that folder and try again",
-                tree.display()
-            )
-        })?;
+    let version = fs::read_to_string(source.join("debian-version"))
+        .with_context(|| format!("{} is damaged: remove that folder and try again", source.display()))?;
+    let tree =
+        cache::once(&format!("kernels/{name}-{}", key(&options, &version)), |tmp| build(&source, tmp, &options))?;
+    let release = fs::read_to_string(tree.join("include/config/kernel.release"))
+        .with_context(|| format!("{} is damaged: remove that folder and try again", tree.display()))?;
     Ok(Kernel {
         name: name.to_owned(),
         arch: Arch::Um,
@@ -72,44 +61,26 @@ fn key(options: &BTreeMap<String, String>, version: &str) -> String {
     for (option, value) in options {
         hash.update(format!("{option}={value}\n"));
     }
-    hash.finalize()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn build(source: &Path, tree: &Path, options: &BTreeMap<String, String>) -> Result<()> {
     fs::create_dir_all(tree).with_context(|| format!("{} cannot be created", tree.display()))?;
     let fragment = tree.join("fragment.config");
-    fs::write(
-        &fragment,
-        options
-            .iter()
-            .map(|(option, value)| format!("{option}={value}\n"))
-            .collect::<String>(),
-    )?;
+    fs::write(&fragment, options.iter().map(|(option, value)| format!("{option}={value}\n")).collect::<String>())?;
     let step = ui::step("configure user-mode Linux");
     ui::run(
-        make(source, tree)
-            .arg("allnoconfig")
-            .env("KCONFIG_ALLCONFIG", &fragment),
+        make(source, tree).arg("allnoconfig").env("KCONFIG_ALLCONFIG", &fragment),
         "user-mode Linux cannot be configured: run `cargo bento setup` for flex, bison and gcc",
     )?;
     let refused = refused(&fs::read_to_string(tree.join(".config"))?, options);
     if !refused.is_empty() {
-        bail!(
-            "this kernel source refuses {}: correct cargo-bento/uml/*.config",
-            refused.join(", ")
-        );
+        bail!("this kernel source refuses {}: correct cargo-bento/uml/*.config", refused.join(", "));
     }
     step.done("");
     compile(source, tree)?;
     ui::run(
-        make(source, tree)
-            .arg("modules_install")
-            .arg("INSTALL_MOD_PATH=modules")
-            .arg("DEPMOD=/sbin/depmod"),
+        make(source, tree).arg("modules_install").arg("INSTALL_MOD_PATH=modules").arg("DEPMOD=/sbin/depmod"),
         "the modules of user-mode Linux cannot be installed into the cache",
     )?;
     prune(tree, true)
@@ -117,10 +88,7 @@ fn build(source: &Path, tree: &Path, options: &BTreeMap<String, String>) -> Resu
 
 /// Options whose value in `config` is not the one asked for.
 fn refused(config: &str, options: &BTreeMap<String, String>) -> Vec<String> {
-    let set: BTreeMap<&str, &str> = config
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .collect();
+    let set: BTreeMap<&str, &str> = config.lines().filter_map(|line| line.split_once('=')).collect();
     options
         .iter()
         .filter(|(option, value)| match set.get(option.as_str()) {
@@ -135,8 +103,7 @@ fn compile(source: &Path, tree: &Path) -> Result<()> {
     let step = ui::step("compile user-mode Linux, once (about ten CPU-minutes)");
     let jobs = std::thread::available_parallelism().map_or(2, |jobs| jobs.get());
     let log = tree.join("build.log");
-    let errors =
-        fs::File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
+    let errors = fs::File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
     let mut child = make(source, tree)
         .arg(format!("-j{jobs}"))
         .args(["linux", "modules"])
@@ -173,20 +140,9 @@ fn compile(source: &Path, tree: &Path) -> Result<()> {
 /// The kernel's own make, with low priority: the author goes on working meanwhile.
 fn make(source: &Path, tree: &Path) -> Command {
     let mut make = Command::new("nice");
-    make.args(["-n", "10", "make", "-C"])
-        .arg(source)
-        .arg("ARCH=um")
-        .arg(format!("O={}", tree.display()));
+    make.args(["-n", "10", "make", "-C"]).arg(source).arg("ARCH=um").arg(format!("O={}", tree.display()));
     // Flags of a `make` or `cargo` above us are not the kernel's.
-    for inherited in [
-        "MAKEFLAGS",
-        "MFLAGS",
-        "CFLAGS",
-        "LDFLAGS",
-        "KBUILD_OUTPUT",
-        "ARCH",
-        "CROSS_COMPILE",
-    ] {
+    for inherited in ["MAKEFLAGS", "MFLAGS", "CFLAGS", "LDFLAGS", "KBUILD_OUTPUT", "ARCH", "CROSS_COMPILE"] {
         make.env_remove(inherited);
     }
     make
@@ -228,9 +184,6 @@ mod tests {
     #[test]
     fn an_option_that_kconfig_drops_is_named() {
         let asked = options(&["CONFIG_A=y\nCONFIG_B=n\nCONFIG_C=y\n"]);
-        assert_eq!(
-            refused("CONFIG_A=y\n# CONFIG_B is not set\n", &asked),
-            ["CONFIG_C=y"]
-        );
+        assert_eq!(refused("CONFIG_A=y\n# CONFIG_B is not set\n", &asked), ["CONFIG_C=y"]);
     }
 }
