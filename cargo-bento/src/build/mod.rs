@@ -1,4 +1,92 @@
-use crate::cli::BuildArgs;
-pub fn run(_args: &BuildArgs) -> anyhow::Result<u8> {
-    anyhow::bail!("not built yet")
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The road from an author's crate to something that runs: entry crate → one checked object → kernel module or shared
+//! object. Each step is a file; this one puts them in order.
+
+mod checks;
+mod elf;
+mod entry;
+pub mod files;
+mod flow;
+mod kbuild;
+mod prelink;
+mod recursion;
+mod source;
+mod unwind;
+pub mod user;
+mod variant;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+
+use crate::cli::{BuildArgs, Variant};
+use crate::fetch::{self, Kernel};
+use crate::project::Project;
+use crate::ui;
+
+pub use prelink::Finished;
+
+/// `cargo bento build`.
+pub fn run(args: &BuildArgs) -> Result<u8> {
+    let project = Project::open(&args.target.path)?;
+    for variant in &args.variant {
+        let path = match variant {
+            Variant::User => user::shared_object(&project, &args.features)?,
+            _ => object(&project, *variant, &args.features)?.object,
+        };
+        ui::say(path.display().to_string());
+    }
+    let mut kernels = args.kernel.clone();
+    if kernels.is_empty() && args.variant.is_empty() {
+        kernels.push("6.12".to_owned());
+    }
+    for version in &kernels {
+        let kernel = fetch::kernel(version)?;
+        let built = modules(std::slice::from_ref(&project), &kernel, &args.features)?;
+        ui::say(built.bento.display().to_string());
+        for ko in &built.file_systems {
+            ui::say(ko.display().to_string());
+        }
+    }
+    Ok(0)
+}
+
+/// The modules of one kernel, in the order they load.
+#[derive(Debug, Clone)]
+pub struct Modules {
+    pub bento: PathBuf,
+    pub file_systems: Vec<PathBuf>,
+}
+
+/// Builds `bento.ko` and one module per project for `kernel`. All projects must use the same `bento`.
+pub fn modules(projects: &[Project], kernel: &Kernel, features: &[String]) -> Result<Modules> {
+    let Some(first) = projects.first() else { bail!("no file system crate was named: give --crate PATH") };
+    let shim = first.kmod_shim()?;
+    let include = first.bento.join("include");
+    let out = first.out.join(&kernel.name);
+    let bento = kbuild::bento(&shim, &include, kernel, &out)?;
+    let mut file_systems = Vec::new();
+    for project in projects {
+        if project.bento != first.bento {
+            bail!(
+                "{} and {} use two different copies of bento ({} and {}): build them one at a time",
+                first.package,
+                project.package,
+                first.bento.display(),
+                project.bento.display()
+            );
+        }
+        let finished = object(project, Variant::of(kernel), features)?;
+        let sources = kbuild::Sources { shim: &shim, include: &include };
+        let out = project.out.join(&kernel.name);
+        file_systems.push(kbuild::file_system(&project.fs, &finished.object, &bento, sources, kernel, &out)?.ko);
+    }
+    Ok(Modules { bento: bento.ko, file_systems })
+}
+
+/// The checked object of one variant: the same file, byte for byte, goes into the modules of every kernel it fits.
+pub fn object(project: &Project, variant: Variant, features: &[String]) -> Result<Finished> {
+    let library = entry::compile(project, variant, features)?;
+    let out = project.out.join("objects").join(variant.name()).join(project.fs.module());
+    prelink::prelink(&library, &out, variant, &project.fs.name)
 }
