@@ -10,6 +10,9 @@
 #include <linux/fs.h>
 #include <linux/posix_acl.h>
 #include <linux/posix_acl_xattr.h>
+#include <linux/pagemap.h>
+#include <linux/splice.h>
+#include <linux/writeback.h>
 
 #define BENTO_KERNEL(a, b) (LINUX_VERSION_CODE >= KERNEL_VERSION(a, b, 0))
 
@@ -26,8 +29,12 @@ typedef struct user_namespace bento_idmap;
 #define bento_file_idmap(file) file_mnt_user_ns(file)
 #endif
 
-/* 6.6 and 6.7: times behind accessors. */
+/* 6.6 and 6.7: times behind accessors. Late 6.1 stable releases have some of
+ * the names already, hence ours shadow them. */
 #if !BENTO_KERNEL(6, 6)
+#define inode_get_ctime bento_get_ctime
+#define inode_set_ctime_to_ts bento_set_ctime_to_ts
+#define inode_set_ctime_current bento_set_ctime_current
 static inline struct timespec64 inode_get_ctime(const struct inode *inode)
 {
 	return inode->i_ctime;
@@ -72,6 +79,170 @@ static inline struct timespec64 inode_set_mtime_to_ts(struct inode *inode,
 {
 	return inode->i_mtime = ts;
 }
+#endif
+
+/* ---- ACLs, xattrs, sysfs ---- */
+
+/* 6.2: the dentry rather than the inode; get_acl() became get_inode_acl(). */
+#if BENTO_KERNEL(6, 2)
+#define bento_acl_chmod(idmap, dentry, mode) posix_acl_chmod(idmap, dentry, mode)
+#define bento_cached_acl(inode, type) get_inode_acl(inode, type)
+#else
+#define bento_acl_chmod(idmap, dentry, mode) \
+	posix_acl_chmod(idmap, d_inode(dentry), mode)
+#define bento_cached_acl(inode, type) get_acl(inode, type)
+#endif
+
+/* 6.6: the list of handlers is const itself. */
+#if BENTO_KERNEL(6, 6)
+#define bento_xattr_table bento_xattr_handlers
+#else
+#define bento_xattr_table ((const struct xattr_handler **)bento_xattr_handlers)
+#endif
+
+/* ---- page cache ---- */
+
+/* 6.4: "not there" and "no memory" became error pointers. */
+static inline struct folio *bento_find_folio(struct address_space *mapping,
+					     pgoff_t index)
+{
+	struct folio *folio = filemap_get_folio(mapping, index);
+
+	return IS_ERR_OR_NULL(folio) ? NULL : folio;
+}
+
+static inline struct folio *bento_find_lock_folio(struct address_space *mapping,
+						  pgoff_t index)
+{
+	struct folio *folio = filemap_lock_folio(mapping, index);
+
+	return IS_ERR_OR_NULL(folio) ? NULL : folio;
+}
+
+/* Found or new, locked, not under writeback; large where that is possible. */
+static inline struct folio *bento_grab_folio(struct address_space *mapping,
+					     pgoff_t index, size_t len)
+{
+#if BENTO_KERNEL(6, 6)
+	return __filemap_get_folio(mapping, index,
+				   FGP_WRITEBEGIN | fgf_set_order(len),
+				   mapping_gfp_mask(mapping));
+#else
+	struct folio *folio;
+
+	folio = __filemap_get_folio(mapping, index,
+				    FGP_LOCK | FGP_WRITE | FGP_CREAT | FGP_STABLE,
+				    mapping_gfp_mask(mapping));
+	return folio ?: ERR_PTR(-ENOMEM);
+#endif
+}
+
+/* 6.12: write() fills a large folio in one go; before, only a page of it. */
+static inline void bento_large_folios(struct address_space *mapping)
+{
+#if BENTO_KERNEL(6, 12)
+	mapping_set_large_folios(mapping);
+#endif
+}
+
+/*
+ * 6.12: write_begin and write_end speak of folios. `prefix_begin(mapping, pos,
+ * len, &folio)` and `prefix_end(mapping, pos, len, copied, folio)` are what is
+ * written here; prefix_write_begin/_end are what goes into the table.
+ */
+#if BENTO_KERNEL(6, 12)
+#define BENTO_WRITE_AOPS(prefix)                                               \
+	static int prefix##_write_begin(struct file *file,                     \
+					struct address_space *mapping,         \
+					loff_t pos, unsigned int len,          \
+					struct folio **foliop, void **fsdata)  \
+	{                                                                      \
+		return prefix##_begin(mapping, pos, len, foliop);              \
+	}                                                                      \
+	static int prefix##_write_end(struct file *file,                       \
+				      struct address_space *mapping,           \
+				      loff_t pos, unsigned int len,            \
+				      unsigned int copied,                     \
+				      struct folio *folio, void *fsdata)       \
+	{                                                                      \
+		return prefix##_end(mapping, pos, len, copied, folio);         \
+	}
+#else
+#define BENTO_WRITE_AOPS(prefix)                                               \
+	static int prefix##_write_begin(struct file *file,                     \
+					struct address_space *mapping,         \
+					loff_t pos, unsigned int len,          \
+					struct page **pagep, void **fsdata)    \
+	{                                                                      \
+		struct folio *folio;                                           \
+		int err = prefix##_begin(mapping, pos, len, &folio);           \
+									       \
+		if (!err)                                                      \
+			*pagep = folio_file_page(folio, pos >> PAGE_SHIFT);    \
+		return err;                                                    \
+	}                                                                      \
+	static int prefix##_write_end(struct file *file,                       \
+				      struct address_space *mapping,           \
+				      loff_t pos, unsigned int len,            \
+				      unsigned int copied, struct page *page,  \
+				      void *fsdata)                            \
+	{                                                                      \
+		return prefix##_end(mapping, pos, len, copied,                 \
+				    page_folio(page));                         \
+	}
+#endif
+
+/* 6.3: write_cache_pages hands out folios. Pages here are their folios: bytes
+ * files have large ones from 6.12 only. */
+#if BENTO_KERNEL(6, 3)
+#define BENTO_WRITEPAGE(name, body)                                            \
+	static int name(struct folio *folio, struct writeback_control *wbc,    \
+			void *data)                                            \
+	{                                                                      \
+		return body(folio, data);                                      \
+	}
+#else
+#define BENTO_WRITEPAGE(name, body)                                            \
+	static int name(struct page *page, struct writeback_control *wbc,      \
+			void *data)                                            \
+	{                                                                      \
+		return body(page_folio(page), data);                           \
+	}
+#endif
+
+/* 6.5: splice from the page cache by itself; 6.1 calls read_iter on a pipe,
+ * which takes pages by reference where it can. */
+#if BENTO_KERNEL(6, 5)
+#define bento_splice_read_cached filemap_splice_read
+#define bento_splice_read_copied copy_splice_read
+#else
+#define bento_splice_read_cached generic_file_splice_read
+#define bento_splice_read_copied generic_file_splice_read
+#endif
+
+/* ---- ACLs ---- */
+
+/* 6.2: the VFS handles ACL xattrs itself; get_acl became get_inode_acl; set_acl
+ * takes a dentry. 6.7: the handler array is const. */
+#if BENTO_KERNEL(6, 2)
+#define BENTO_ACL_XATTR_HANDLERS
+#define BENTO_GET_ACL_FIELD get_inode_acl
+#define BENTO_SET_ACL(name, body)                                              \
+	static int name(bento_idmap *idmap, struct dentry *dentry,             \
+			struct posix_acl *acl, int type)                       \
+	{                                                                      \
+		return body(idmap, d_inode(dentry), acl, type);                \
+	}
+#else
+#define BENTO_ACL_XATTR_HANDLERS                                               \
+	&posix_acl_access_xattr_handler, &posix_acl_default_xattr_handler,
+#define BENTO_GET_ACL_FIELD get_acl
+#define BENTO_SET_ACL(name, body)                                              \
+	static int name(bento_idmap *idmap, struct inode *inode,               \
+			struct posix_acl *acl, int type)                       \
+	{                                                                      \
+		return body(idmap, inode, acl, type);                          \
+	}
 #endif
 
 #endif

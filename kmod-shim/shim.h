@@ -7,14 +7,16 @@
  *   main.c    module, bento_register, file_system_type by name, versions
  *   slot.c    the gate of one mount (G1), poison
  *   call.c    bento_invoke: gate, nofs, ledger, abandon; trampoline.S
- *   super.c   fs_context and mount; superops.c the super_operations, evict
- *   inode.c   iget, attributes, pins; new.c inodes being created (S4)
+ *   super.c   fs_context and mount; superops.c the super_operations
+ *   inode.c   iget, attributes, pins; new.c inodes being created (S4);
+ *   evict.c   their end
  *   attr.c    setattr getattr permission get_link fileattr
  *   helpers.c alloc.c lockdep.c   what Rust calls back
  *   sysfs.c   /sys/fs/bento
  *   fsmod.c   linked into each file system's module, not into bento.ko
- *   dir.c     lookup create ... rename tmpfile, iterate and directory fops
- *   file.c    address_space, file fops, sinks and sources, resident pages
+ *   dir.c     lookup create ... rename tmpfile; readdir.c iterate
+ *   file.c    file fops; pages.c the page cache of bytes files, sinks and
+ *             sources; resident.c of resident ones
  *   xattr.c   xattr handlers, ACLs, listxattr
  *   export.c  NFS file handles      ioctl.c  ioctl, poll
  */
@@ -24,6 +26,7 @@
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/exportfs.h>
+#include <linux/fileattr.h>
 #include <linux/kobject.h>
 #include <linux/list.h>
 #include <linux/module.h>
@@ -109,6 +112,7 @@ struct bento_super {
 	char last_error[160]; /* what the handler logged during mount */
 	struct kobject kobj; /* /sys/fs/bento/<fs>/<dev>; frees us */
 	bool kobj_added;
+	struct rcu_head rcu; /* RCU-walk may still read our tables */
 };
 
 /* ---- inodes ---- */
@@ -117,6 +121,7 @@ struct bento_kinode {
 	struct bento_inode pub; /* what Rust sees */
 	struct timespec64 btime;
 	u32 fsflags; /* FS_*_FL as chattr shows them */
+	u32 blksize; /* preferred I/O size, 0 = the mount's */
 	unsigned long state; /* BENTO_KI_* bits */
 	wait_queue_head_t poll_wait; /* ioctl.c polls, bento_inode_wake wakes */
 	s64 charged; /* file.c: bytes charged to a resident mount */
@@ -228,6 +233,10 @@ static inline int bento_errno(s64 result)
 	return result < 0 ? (int)result : 0;
 }
 
+/* A reference that the call gives back after the gate. */
+void bento_ledger_add(struct bento_kcall *kc, struct inode *inode);
+
+extern struct workqueue_struct *bento_wq;
 extern const char *const bento_op_names[BENTO_OP_COUNT];
 
 /*
@@ -284,6 +293,15 @@ static inline struct bento_time bento_time(struct timespec64 ts)
 	return (struct bento_time){ .sec = ts.tv_sec, .nsec = ts.tv_nsec };
 }
 
+/* ---- evict.c ---- */
+
+void bento_evict_inode(struct inode *inode);
+/* Drop the author's data of an inode, if it has any. */
+void bento_forget(struct inode *inode);
+/* Until no data of that number waits to be dropped. */
+void bento_wait_orphan(struct bento_super *bs, u64 ino);
+void bento_orphans_init(struct bento_super *bs);
+
 /* ---- new.c: create, mkdir, mknod, symlink, tmpfile, whiteout (S4) ---- */
 
 #define BENTO_NEW_XATTRS 8
@@ -307,9 +325,10 @@ int bento_new_prepare(struct bento_making *mk, bento_idmap *idmap,
 /*
  * After the handler: `result` is what bento_invoke gave, `node` the bento_new
  * the handler saw (it may lie in make_args). On success the inode is hashed,
- * I_NEW, nlink set (file 1, directory 2, tmpfile 0 by `op`), times now, pinned,
- * i_link set from `target` for symlinks (NULL otherwise); the caller applies
- * d_instantiate_new()/d_tmpfile()+unlock_new_inode() and updates the directory.
+ * I_NEW, nlink set (directory 2, others 1; of a tmpfile too, which d_tmpfile()
+ * drops), times now, pinned (not a tmpfile), i_link set from `target` for
+ * symlinks (NULL otherwise); the caller applies d_instantiate_new(), or
+ * d_tmpfile() and unlock_new_inode(), and updates the directory.
  * On failure everything is given back, the author's data by forget_inode, and
  * the errno returned.
  */
@@ -330,7 +349,12 @@ int bento_set_link(struct inode *inode, const void *target, size_t len);
 void bento_fill_dir_iops(struct bento_super *bs, struct inode_operations *iops);
 void bento_fill_dir_fops(struct bento_super *bs, struct file_operations *fops);
 
-/* ---- file.c (kmodio) ---- */
+/* ---- file.c, pages.c, resident.c (kmodio) ---- */
+
+/* Directories and files. */
+int bento_open(struct inode *inode, struct file *file);
+int bento_release(struct inode *inode, struct file *file);
+int bento_fsync(struct file *file, loff_t start, loff_t end, int datasync);
 
 void bento_fill_file_iops(struct bento_super *bs, struct inode_operations *iops);
 void bento_fill_file_fops(struct bento_super *bs, struct file_operations *fops);
@@ -352,6 +376,7 @@ void bento_setsize_apply(struct inode *inode, loff_t size);
 void bento_evict_pages(struct inode *inode);
 
 /* Resident limit: true and charged, or false (-ENOSPC). inode.c. */
+bool bento_count_inode(struct inode *inode);
 bool bento_charge_bytes(struct bento_super *bs, s64 bytes);
 void bento_uncharge_bytes(struct bento_super *bs, s64 bytes);
 
@@ -378,18 +403,21 @@ void bento_fill_super_ops(struct bento_super *bs, struct super_operations *ops);
 void bento_unpin_all(struct super_block *sb);
 struct bento_version *bento_version_get(struct bento_fs *fs);
 void bento_version_put(struct bento_version *version);
-void bento_free_super(struct bento_super *bs);
+void bento_free_fs(struct bento_fs *fs);
 
 int bento_sysfs_init(void);
 void bento_sysfs_exit(void);
 int bento_sysfs_add_fs(struct bento_fs *fs);
 void bento_sysfs_init_super(struct bento_super *bs);
 int bento_sysfs_add_super(struct bento_super *bs);
+void bento_sysfs_del_super(struct bento_super *bs);
 
 s64 bento_allocated_bytes(void);
 void bento_lockdep_exit(void);
 
 /* trampoline.S */
 s64 bento_trampoline(struct bento_call *call, void *thunk, void *args);
+void mcount(void);
+asmlinkage void bento_stack_overflow(unsigned long *sp);
 
 #endif

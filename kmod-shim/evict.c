@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The end of an inode: the author's data is dropped here and nowhere else
+ * (CONTRACT G5). At a closed gate eviction does not wait, because it may run in
+ * memory reclaim: the data goes to a worker, and whoever wants the same number
+ * again waits for that (G4).
+ */
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+
+#include "shim.h"
+
+struct bento_orphan {
+	struct list_head list;
+	struct bento_kinode ki; /* as much of it as attributes are read from */
+};
+
+/* The author's data of an inode, if any, is dropped, unless the instance was
+ * poisoned: then the call is refused and the data leaks, as it must (C2). */
+static void bento_forget_now(struct bento_super *bs, struct bento_kinode *ki)
+{
+	struct bento_inode_args args = { .inode = &ki->pub };
+
+	bento_invoke(bs, BENTO_OP_forget_inode, &args);
+	ki->pub.data = NULL;
+}
+
+static void bento_orphan_work(struct work_struct *work)
+{
+	struct bento_super *bs = container_of(work, struct bento_super, orphan_work);
+	struct bento_orphan *orphan;
+
+	for (;;) {
+		spin_lock(&bs->orphan_lock);
+		orphan = list_first_entry_or_null(&bs->orphans,
+						  struct bento_orphan, list);
+		spin_unlock(&bs->orphan_lock);
+		if (!orphan)
+			return;
+		bento_forget_now(bs, &orphan->ki);
+		spin_lock(&bs->orphan_lock);
+		list_del(&orphan->list);
+		spin_unlock(&bs->orphan_lock);
+		wake_up_all(&bs->orphan_wait);
+		kfree(orphan);
+	}
+}
+
+static void bento_orphan(struct bento_super *bs, struct bento_kinode *ki)
+{
+	struct bento_orphan *orphan;
+	struct inode *from = &ki->vfs, *to;
+
+	orphan = kzalloc(sizeof(*orphan), GFP_NOFS | __GFP_NOFAIL);
+	orphan->ki.pub = ki->pub;
+	orphan->ki.btime = ki->btime;
+	orphan->ki.fsflags = ki->fsflags;
+	to = &orphan->ki.vfs;
+	to->i_sb = from->i_sb;
+	to->i_ino = from->i_ino;
+	to->i_mode = from->i_mode & ~S_IFMT; /* it has no pages to count */
+	to->i_uid = from->i_uid;
+	to->i_gid = from->i_gid;
+	to->i_state = I_FREEING;
+	to->i_blkbits = from->i_blkbits;
+	inode_set_atime_to_ts(to, inode_get_atime(from));
+	inode_set_mtime_to_ts(to, inode_get_mtime(from));
+	inode_set_ctime_to_ts(to, inode_get_ctime(from));
+	spin_lock(&bs->orphan_lock);
+	list_add_tail(&orphan->list, &bs->orphans);
+	spin_unlock(&bs->orphan_lock);
+	queue_work(bento_wq, &bs->orphan_work);
+}
+
+void bento_forget(struct inode *inode)
+{
+	struct bento_super *bs = bento_isb(inode);
+	struct bento_kinode *ki = bento_ki(inode);
+
+	if (!ki->pub.data)
+		return;
+	if (READ_ONCE(bs->slot.closed))
+		bento_orphan(bs, ki);
+	else
+		bento_forget_now(bs, ki);
+	ki->pub.data = NULL;
+}
+
+static bool bento_is_orphan(struct bento_super *bs, u64 ino)
+{
+	struct bento_orphan *orphan;
+	bool found = false;
+
+	spin_lock(&bs->orphan_lock);
+	list_for_each_entry(orphan, &bs->orphans, list)
+		found |= orphan->ki.pub.ino == ino;
+	spin_unlock(&bs->orphan_lock);
+	return found;
+}
+
+void bento_wait_orphan(struct bento_super *bs, u64 ino)
+{
+	if (unlikely(!list_empty_careful(&bs->orphans)))
+		wait_event(bs->orphan_wait, !bento_is_orphan(bs, ino));
+}
+
+void bento_orphans_init(struct bento_super *bs)
+{
+	spin_lock_init(&bs->orphan_lock);
+	INIT_LIST_HEAD(&bs->orphans);
+	init_waitqueue_head(&bs->orphan_wait);
+	INIT_WORK(&bs->orphan_work, bento_orphan_work);
+}
+
+void bento_evict_inode(struct inode *inode)
+{
+	struct bento_super *bs = bento_isb(inode);
+	struct bento_kinode *ki = bento_ki(inode);
+
+	bento_evict_pages(inode);
+	if (test_bit(BENTO_KI_LOADED, &ki->state)) {
+		if (!inode->i_nlink && bento_has(bs, BENTO_OP_evict_inode)) {
+			struct bento_inode_args args = { .inode = &ki->pub };
+
+			bento_invoke(bs, BENTO_OP_evict_inode, &args);
+		}
+		bento_forget(inode);
+		clear_bit(BENTO_KI_LOADED, &ki->state);
+	}
+	clear_inode(inode);
+	if (test_and_clear_bit(BENTO_KI_COUNTED, &ki->state))
+		atomic64_dec(&bs->used_inodes);
+}

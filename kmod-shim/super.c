@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * From mount(2) to a live instance and back: options, the mount and unmount
+ * thunks, what the handler chose checked, reconfigure.
+ */
+#include <linux/fs_parser.h>
+#include <linux/kmod.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+
+#include "shim.h"
+
+/* Options that are not the VFS's, as the handler will read them. */
+struct bento_mount_ctx {
+	size_t len;
+	char options[PAGE_SIZE - 64];
+};
+
+static int bento_parse_param(struct fs_context *fc, struct fs_parameter *param)
+{
+	struct bento_mount_ctx *ctx = fc->fs_private;
+	size_t room = sizeof(ctx->options) - ctx->len;
+	const char *sep = ctx->len ? "," : "";
+	size_t len;
+
+	if (!strcmp(param->key, "source"))
+		return -ENOPARAM; /* the VFS takes it */
+	switch (param->type) {
+	case fs_value_is_flag:
+		len = snprintf(ctx->options + ctx->len, room, "%s%s", sep, param->key);
+		break;
+	case fs_value_is_string:
+		if (strchr(param->string, ','))
+			return invalf(fc, "%s: the value of %s has a comma in it",
+				      fc->fs_type->name, param->key);
+		len = snprintf(ctx->options + ctx->len, room, "%s%s=%s", sep,
+			       param->key, param->string);
+		break;
+	default:
+		return invalf(fc, "%s: option %s must be text", fc->fs_type->name,
+			      param->key);
+	}
+	if (len >= room) {
+		ctx->options[ctx->len] = 0;
+		return invalf(fc, "%s: more than %zu bytes of options",
+			      fc->fs_type->name, sizeof(ctx->options) - 1);
+	}
+	ctx->len += len;
+	return 0;
+}
+
+static void bento_fill_tables(struct bento_super *bs)
+{
+	struct bento_tables *t = &bs->tables;
+	struct inode_operations *each[] = { &t->dir_iops, &t->file_iops,
+					    &t->symlink_iops, &t->special_iops };
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(each); i++) {
+		bento_fill_common_iops(bs, each[i]);
+		bento_fill_xattr_iops(bs, each[i]);
+	}
+	bento_fill_dir_iops(bs, &t->dir_iops);
+	bento_fill_file_iops(bs, &t->file_iops);
+	bento_fill_symlink_iops(bs, &t->symlink_iops);
+	bento_fill_dir_fops(bs, &t->dir_fops);
+	bento_fill_file_fops(bs, &t->file_fops);
+	bento_fill_ioctl_fops(bs, &t->dir_fops);
+	bento_fill_ioctl_fops(bs, &t->file_fops);
+	bento_fill_aops(bs, &t->aops);
+	bento_fill_super_ops(bs, &t->super);
+	bento_fill_export(bs, &t->export);
+}
+
+/* What the handler chose for its mount; limits and formats are the shim's. */
+static int bento_mount_check(struct super_block *sb,
+			     const struct bento_mount_args *args)
+{
+	struct bento_super *bs = bento_sb(sb);
+
+	if (!args->instance)
+		return bento_bad(bs, BENTO_OP_mount, "returned no instance");
+	if (!args->root_ino)
+		return bento_bad(bs, BENTO_OP_mount, "returned root inode number 0");
+	if (!is_power_of_2(args->block_size) || args->block_size < 512 ||
+	    args->block_size > PAGE_SIZE)
+		return bento_bad(bs, BENTO_OP_mount,
+				 "returned block size %u, not a power of two from 512 to %lu",
+				 args->block_size, PAGE_SIZE);
+	if (!args->max_file_size || args->max_file_size > MAX_LFS_FILESIZE)
+		return bento_bad(bs, BENTO_OP_mount,
+				 "returned largest file size %llu",
+				 args->max_file_size);
+	if (!args->time_granularity || args->time_granularity > NSEC_PER_SEC)
+		return bento_bad(bs, BENTO_OP_mount,
+				 "returned time granularity %u ns",
+				 args->time_granularity);
+	if (!args->name_max || args->name_max > BENTO_NAME_MAX)
+		return bento_bad(bs, BENTO_OP_mount, "returned longest name %u",
+				 args->name_max);
+	if (args->max_bytes > LLONG_MAX || args->max_inodes > LLONG_MAX)
+		return bento_bad(bs, BENTO_OP_mount,
+				 "returned limits of %llu bytes and %llu inodes",
+				 args->max_bytes, args->max_inodes);
+	return 0;
+}
+
+static int bento_mount_call(struct super_block *sb, struct fs_context *fc)
+{
+	struct bento_super *bs = bento_sb(sb);
+	struct bento_mount_args args = {
+		.source = bento_bytes(bs->source, strlen(bs->source)),
+		.options = bento_bytes(bs->options ?: "",
+				       bs->options ? strlen(bs->options) : 0),
+		.flags = sb_rdonly(sb) ? BENTO_MOUNT_RDONLY : 0,
+		.why = BENTO_WHY_MOUNT,
+		.root_ino = BENTO_ROOT_INO,
+		.max_file_size = MAX_LFS_FILESIZE,
+		.block_size = PAGE_SIZE,
+		.magic = BENTO_ABI_MAGIC,
+		.time_granularity = 1,
+		.name_max = BENTO_NAME_MAX,
+	};
+	int err = bento_errno(bento_call(bs, mount, &args));
+
+	if (err) {
+		if (fc->log.log && bs->last_error[0])
+			errorf(fc, "%s: %s", bs->fs->name, bs->last_error);
+		return err;
+	}
+	bs->slot.instance = args.instance;
+	err = bento_mount_check(sb, &args);
+	if (err)
+		return err;
+	bs->root_ino = args.root_ino;
+	bs->magic = args.magic;
+	bs->name_max = args.name_max;
+	bs->max_bytes = args.max_bytes;
+	bs->max_inodes = args.max_inodes;
+	sb->s_magic = args.magic;
+	sb->s_maxbytes = args.max_file_size;
+	sb->s_time_gran = args.time_granularity;
+	sb->s_blocksize = args.block_size;
+	sb->s_blocksize_bits = ilog2(args.block_size);
+	return 0;
+}
+
+static int bento_make_root(struct super_block *sb)
+{
+	struct bento_super *bs = bento_sb(sb);
+	struct inode *root = bento_iget(sb, bs->root_ino, BENTO_OP_mount);
+
+	if (IS_ERR(root))
+		return PTR_ERR(root);
+	if (!S_ISDIR(root->i_mode)) {
+		bento_bad(bs, BENTO_OP_load_inode,
+			  "returned mode %#o for the root, not a directory",
+			  root->i_mode);
+		iput(root);
+		return -EUCLEAN;
+	}
+	sb->s_root = d_make_root(root);
+	return sb->s_root ? 0 : -ENOMEM;
+}
+
+/* On failure bento_kill_sb() takes apart what has been made. */
+static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
+{
+	struct bento_fs *fs = container_of(fc->fs_type, struct bento_fs, type);
+	struct bento_mount_ctx *ctx = fc->fs_private;
+	struct bento_version *version;
+	struct bento_super *bs;
+	int err;
+
+	version = bento_version_get(fs);
+	if (!version)
+		return invalf(fc, "%s: no version of it is loaded; insmod its module",
+			      fs->name) ?: -ENODEV;
+	bs = kzalloc(sizeof(*bs), GFP_KERNEL);
+	err = bs ? bento_slot_init(&bs->slot) : -ENOMEM;
+	if (err) {
+		kfree(bs);
+		bento_version_put(version);
+		return err;
+	}
+	bs->sb = sb;
+	bs->fs = fs;
+	bs->slot.version = version;
+	bs->slot.ops = version->ops;
+	bs->handlers = version->ops->handlers;
+	bs->data = version->ops->data;
+	spin_lock_init(&bs->options_lock);
+	bento_orphans_init(bs);
+	ratelimit_state_init(&bs->log_limit, 5 * HZ, 50);
+	ratelimit_state_init(&bs->panic_limit, 5 * HZ, 100);
+	bento_sysfs_init_super(bs);
+	sb->s_fs_info = bs;
+
+	bs->source = kstrdup(fc->source ?: "none", GFP_KERNEL);
+	if (ctx->len)
+		bs->options = kstrdup(ctx->options, GFP_KERNEL);
+	if (!bs->source || (ctx->len && !bs->options))
+		return -ENOMEM;
+	bento_fill_tables(bs);
+	sb->s_op = &bs->tables.super;
+	sb->s_xattr = bento_xattr_table;
+	if (bento_has(bs, BENTO_OP_get_parent))
+		sb->s_export_op = &bs->tables.export;
+	if (bento_has(bs, BENTO_OP_setxattr))
+		sb->s_flags |= SB_POSIXACL;
+	/* A resident mount has nowhere to write to: noop, as in ramfs. */
+	if (!bento_resident(bs)) {
+		err = super_setup_bdi(sb);
+		if (err)
+			return err;
+	}
+	err = bento_mount_call(sb, fc);
+	if (!err)
+		err = bento_make_root(sb);
+	if (!err)
+		err = bento_sysfs_add_super(bs);
+	return err;
+}
+
+static int bento_get_tree(struct fs_context *fc)
+{
+	struct bento_fs *fs = container_of(fc->fs_type, struct bento_fs, type);
+
+	/* The name outlives its modules, so the VFS will not load one. */
+	if (list_empty_careful(&fs->versions))
+		request_module("fs-%s", fs->name);
+	return get_tree_nodev(fc, bento_fill_super);
+}
+
+static int bento_reconfigure(struct fs_context *fc)
+{
+	struct super_block *sb = fc->root->d_sb;
+	struct bento_super *bs = bento_sb(sb);
+	struct bento_mount_ctx *ctx = fc->fs_private;
+	struct bento_reconfigure_args args = {
+		.options = bento_bytes(ctx->options, ctx->len),
+		.flags = fc->sb_flags & SB_RDONLY ? BENTO_MOUNT_RDONLY : 0,
+		.max_bytes = bs->max_bytes,
+		.max_inodes = bs->max_inodes,
+	};
+	char *options = NULL;
+	int err;
+
+	sync_filesystem(sb);
+	if (!bento_has(bs, BENTO_OP_reconfigure)) {
+		if (ctx->len && strcmp(ctx->options, bs->options ?: ""))
+			return invalf(fc, "%s: options cannot change while mounted",
+				      bs->fs->name);
+		return 0;
+	}
+	if (ctx->len) {
+		options = kstrdup(ctx->options, GFP_KERNEL);
+		if (!options)
+			return -ENOMEM;
+	}
+	err = bento_errno(bento_call(bs, reconfigure, &args));
+	if (!err && (args.max_bytes > LLONG_MAX || args.max_inodes > LLONG_MAX))
+		err = bento_bad(bs, BENTO_OP_reconfigure,
+				"returned limits of %llu bytes and %llu inodes",
+				args.max_bytes, args.max_inodes);
+	if (err) {
+		kfree(options);
+		return err;
+	}
+	WRITE_ONCE(bs->max_bytes, args.max_bytes);
+	WRITE_ONCE(bs->max_inodes, args.max_inodes);
+	if (options) {
+		spin_lock(&bs->options_lock);
+		swap(options, bs->options);
+		spin_unlock(&bs->options_lock);
+		kfree(options);
+	}
+	return 0;
+}
+
+static void bento_free_fc(struct fs_context *fc)
+{
+	kfree(fc->fs_private);
+}
+
+static const struct fs_context_operations bento_context_ops = {
+	.free = bento_free_fc,
+	.parse_param = bento_parse_param,
+	.get_tree = bento_get_tree,
+	.reconfigure = bento_reconfigure,
+};
+
+int bento_init_fs_context(struct fs_context *fc)
+{
+	fc->fs_private = kzalloc(sizeof(struct bento_mount_ctx), GFP_KERNEL);
+	if (!fc->fs_private)
+		return -ENOMEM;
+	fc->ops = &bento_context_ops;
+	return 0;
+}
+
+/* The instance goes last, when no inode is left. Poisoned, it stays in memory
+ * for ever and so does its module (CONTRACT C2). */
+static void bento_end_instance(struct bento_super *bs)
+{
+	struct bento_unmount_args args = {};
+
+	flush_work(&bs->orphan_work);
+	if (bs->slot.instance)
+		bento_call(bs, unmount, &args);
+	bs->slot.instance = NULL;
+	if (bs->slot.poisoned)
+		bento_msg(bs, KERN_WARNING,
+			  "its instance was abandoned: module %s stays loaded",
+			  bs->slot.version->owner->name);
+	else
+		bento_version_put(bs->slot.version);
+	bento_slot_exit(&bs->slot);
+}
+
+void bento_kill_sb(struct super_block *sb)
+{
+	struct bento_super *bs = bento_sb(sb);
+	dev_t dev = sb->s_dev;
+
+	if (bs && bento_resident(bs))
+		bento_unpin_all(sb);
+	generic_shutdown_super(sb);
+	/* s_umount is free now, the device number still ours. */
+	if (bs) {
+		bento_sysfs_del_super(bs);
+		bento_end_instance(bs);
+		kobject_put(&bs->kobj);
+	}
+	free_anon_bdev(dev);
+}
