@@ -215,6 +215,9 @@ int bento_setsize_prepare(struct inode *inode, loff_t size)
 
 void bento_setsize_apply(struct inode *inode, loff_t size)
 {
+	/* truncate(2) brings no times along, unlike ftruncate(2). */
+	if (size != i_size_read(inode))
+		inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
 	bento_zero_tail(inode, size);
 	truncate_setsize(inode, size);
 	if (bento_resident(bento_isb(inode)))

@@ -193,6 +193,7 @@ int bento_new_finish(struct bento_making *mk, const struct bento_new *node,
 	if (mk->default_acl)
 		set_cached_acl(inode, ACL_TYPE_DEFAULT, mk->default_acl);
 	bento_new_free(mk);
+	inode_has_no_xattr(inode); /* none that a write would remove */
 	set_bit(BENTO_KI_LOADED, &bento_ki(inode)->state);
 	if (op != BENTO_OP_tmpfile)
 		bento_nlink_changed(inode);

@@ -208,11 +208,15 @@ static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 		sb->s_export_op = &bs->tables.export;
 	if (bento_has(bs, BENTO_OP_setxattr))
 		sb->s_flags |= SB_POSIXACL;
+	/* A write asks for security.capability once, not each time. */
+	sb->s_flags |= SB_NOSEC;
 	/* A resident mount has nowhere to write to: noop, as in ramfs. */
 	if (!bento_resident(bs)) {
 		err = super_setup_bdi(sb);
 		if (err)
 			return err;
+		/* A large read() becomes one handler call. */
+		sb->s_bdi->io_pages = SZ_1M >> PAGE_SHIFT;
 	}
 	err = bento_mount_call(sb, fc);
 	if (!err)
