@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! `#[bento_fs(name = "…", version = …, data = "…")]` and the struct below it.
+
+use proc_macro2::Span;
+use quote::ToTokens;
+use syn::{Expr, ExprLit, Lit, Meta};
+
+use super::super::errors::{Errors, did_you_mean};
+use super::super::model::Declaration;
+use super::super::parse::{Key, Keys, word};
+
+/// The longest name of a file system, in bytes.
+const NAME_MAX: usize = 32;
+
+/// The words `data` takes, and what they are called in `DataMode`.
+const DATA: &[(&str, &str)] = &[("bytes", "Bytes"), ("resident", "Resident")];
+
+/// What the struct is declared as; where it was wrong, something that expands.
+#[derive(Debug)]
+pub struct Declared {
+    pub name: String,
+    pub version: u32,
+    /// A variant of `DataMode`.
+    pub data: &'static str,
+}
+
+pub fn declaration(declaration: &Declaration, errors: &mut Errors) -> Declared {
+    let generics = &declaration.item.generics;
+    if !generics.params.is_empty() {
+        errors.at(
+            &generics.params,
+            "a file system has no generic parameters: it is one table of functions with one name and one version",
+        );
+    }
+    let Some(keys) = &declaration.keys else {
+        return Declared { name: String::new(), version: 1, data: DATA[0].1 };
+    };
+    unknown(keys, errors);
+    let example = example(&declaration.item.ident.to_string());
+    if keys.name.is_empty() && keys.version.is_empty() {
+        let message =
+            format!("a file system has a name and a version: `#[bento_fs(name = \"{example}\", version = 1)]`");
+        errors.at_span(Span::call_site(), message);
+    } else if keys.name.is_empty() {
+        errors.at_span(Span::call_site(), format!("`name` is missing: add `name = \"{example}\"`, for `mount -t`"));
+    } else if keys.version.is_empty() {
+        errors.at_span(Span::call_site(), "`version` is missing: add `version = 1`");
+    }
+    Declared {
+        name: once("name", &keys.name, errors).and_then(|key| name(key, &example, errors)).unwrap_or_default(),
+        version: once("version", &keys.version, errors).and_then(|key| version(key, errors)).unwrap_or(1),
+        data: once("data", &keys.data, errors).and_then(|key| data(key, errors)).unwrap_or(DATA[0].1),
+    }
+}
+
+/// The first `key`; the others are reported.
+pub fn once<'a>(name: &str, keys: &'a [Key], errors: &mut Errors) -> Option<&'a Key> {
+    for again in keys.iter().skip(1) {
+        errors.at(&again.0, format!("`{name}` is given twice"));
+    }
+    keys.first()
+}
+
+fn unknown(keys: &Keys, errors: &mut Errors) {
+    for stray in &keys.unknown.0 {
+        let word = word(stray);
+        errors.at(
+            stray,
+            match &word {
+                Some(word) => format!(
+                    "`#[bento_fs]` knows no `{word}`{}\nit takes `name`, `version` and `data`",
+                    did_you_mean(word, ["name", "version", "data"])
+                ),
+                None => "`#[bento_fs]` takes `name = \"…\"`, `version = …` and `data = \"…\"`".to_owned(),
+            },
+        );
+    }
+}
+
+/// A name that fits the struct: `MemFs` is `memfs`.
+fn example(ident: &str) -> String {
+    let lower: String = ident.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    if is_name(&lower) { lower } else { "myfs".to_owned() }
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() <= NAME_MAX
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
+fn name(key: &Key, example: &str, errors: &mut Errors) -> Option<String> {
+    let Some(literal) = string(key) else {
+        errors.at(place(key), format!("`name` is a string: `name = \"{example}\"`"));
+        return None;
+    };
+    let name = literal.value();
+    let wrong = if name.is_empty() {
+        "a file system's name is not empty".to_owned()
+    } else if name.len() > NAME_MAX {
+        format!("a file system's name has at most {NAME_MAX} bytes, this one has {}", name.len())
+    } else if !is_name(&name) {
+        format!("`{name}` is no file system's name: a letter from a to z, then letters from a to z, digits and `_`")
+    } else {
+        return Some(name);
+    };
+    errors.at(literal, wrong);
+    None
+}
+
+fn version(key: &Key, errors: &mut Errors) -> Option<u32> {
+    let version = match key.value() {
+        Some(Expr::Lit(ExprLit { lit: Lit::Int(literal), .. })) if literal.suffix().is_empty() => {
+            literal.base10_parse::<u32>().ok().filter(|version| *version > 0)
+        }
+        _ => None,
+    };
+    if version.is_none() {
+        errors.at(place(key), "`version` is a whole number from 1 to 4294967295: `version = 1`");
+    }
+    version
+}
+
+fn data(key: &Key, errors: &mut Errors) -> Option<&'static str> {
+    let words = "`\"bytes\"` (handlers `read` and `write`) or `\"resident\"` (nothing behind the page cache)";
+    let Some(literal) = string(key) else {
+        errors.at(place(key), format!("`data` is a string: {words}"));
+        return None;
+    };
+    let word = literal.value();
+    let found = DATA.iter().find(|(known, _)| *known == word);
+    if found.is_none() {
+        let near = did_you_mean(&word, DATA.iter().map(|(known, _)| *known));
+        errors.at(literal, format!("file data is not kept as `{word}`{near}\n`data` is {words}"));
+    }
+    found.map(|(_, variant)| *variant)
+}
+
+/// The key's value if it is a string.
+pub fn string(key: &Key) -> Option<&syn::LitStr> {
+    match key.value() {
+        Some(Expr::Lit(ExprLit { lit: Lit::Str(literal), .. })) => Some(literal),
+        _ => None,
+    }
+}
+
+/// Where to point when the value is wrong: at the value, or at the key that has none.
+pub fn place(key: &Key) -> &dyn ToTokens {
+    match &key.0 {
+        Meta::NameValue(pair) => &pair.value,
+        other => other,
+    }
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Expansions and messages without a compiler: what the UI tests show at length is kept right here in milliseconds.
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+use super::pipeline;
+
+/// The formatted expansion, which must hold no error.
+fn expanded(tokens: TokenStream) -> String {
+    let file: syn::File = syn::parse2(tokens.clone()).unwrap_or_else(|error| panic!("{error}: {tokens}"));
+    let text = prettyplease::unparse(&file);
+    assert!(!text.contains("compile_error"), "{text}");
+    text
+}
+
+/// The messages of the errors in an expansion.
+fn messages(tokens: TokenStream) -> Vec<String> {
+    let file: syn::File = syn::parse2(tokens.clone()).unwrap_or_else(|error| panic!("{error}: {tokens}"));
+    file.items
+        .into_iter()
+        .filter_map(|item| match item {
+            syn::Item::Macro(item) if item.mac.path.segments.last().unwrap().ident == "compile_error" => {
+                Some(syn::parse2::<syn::LitStr>(item.mac.tokens).unwrap().value())
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// The first line of each message about one handler beside the mandatory ones.
+fn about(handler: TokenStream) -> Vec<String> {
+    let tokens = pipeline::bento_fs(
+        quote!(),
+        quote! {
+            impl FileSystem for Fs {
+                #handler
+            }
+        },
+    );
+    messages(tokens).iter().map(|message| message.lines().next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_struct_gets_its_name_version_and_data() {
+    let text = expanded(pipeline::bento_fs(
+        quote!(name = "memfs", version = 2, data = "resident"),
+        quote!(
+            pub struct MemFs {
+                pub next: u64,
+            }
+        ),
+    ));
+    assert_eq!(
+        text,
+        "\
+pub struct MemFs {
+    pub next: u64,
+}
+#[automatically_derived]
+impl ::bento::fs::Declared for MemFs {
+    const NAME: &'static str = \"memfs\";
+    const VERSION: u32 = 2;
+    const DATA: ::bento::fs::DataMode = ::bento::fs::DataMode::Resident;
+}
+"
+    );
+}
+
+#[test]
+fn an_impl_gets_its_presence_bits_and_keeps_everything_else() {
+    let text = expanded(pipeline::bento_fs(
+        quote!(),
+        quote!(
+            impl bento::fs::FileSystem for Fs {
+                fn mount(cx: &MountContext) -> Result<Self> {
+                    Ok(Fs)
+                }
+                #[cfg(feature = "stat")]
+                fn statfs(&self, cx: &Context<Self>, out: &mut Statfs) -> Result<()> {
+                    Ok(())
+                }
+            }
+        ),
+    ));
+    assert_eq!(
+        text,
+        "\
+impl bento::fs::FileSystem for Fs {
+    type Inode = ();
+    fn mount(cx: &MountContext) -> Result<Self> {
+        Ok(Fs)
+    }
+    #[cfg(feature = \"stat\")]
+    fn statfs(&self, cx: &Context<Self>, out: &mut Statfs) -> Result<()> {
+        Ok(())
+    }
+}
+#[automatically_derived]
+impl ::bento::fs::Handlers for Fs {
+    const HANDLERS: ::bento::fs::HandlerSet = {
+        use ::bento::fs::{HandlerSet, Op};
+        let set = HandlerSet::EMPTY.with(Op::mount);
+        #[cfg(feature = \"stat\")]
+        let set = set.with(Op::statfs);
+        set
+    };
+}
+"
+    );
+}
+
+#[test]
+fn mistakes_on_the_struct_are_told_together() {
+    let tokens = pipeline::bento_fs(
+        quote!(nmae = "x", version = 0, version = 2, data = "extents", name = "Mem-FS"),
+        quote!(
+            struct MemFs<T>(T);
+        ),
+    );
+    let messages = messages(tokens);
+    let told = |part: &str| assert!(messages.iter().any(|message| message.contains(part)), "{part}: {messages:#?}");
+    told("no generic parameters");
+    told("knows no `nmae`; did you mean `name`?");
+    told("`version` is a whole number from 1");
+    told("`version` is given twice");
+    told("file data is not kept as `extents`");
+    told("`Mem-FS` is no file system's name");
+    assert_eq!(messages.len(), 6, "{messages:#?}");
+}
+
+#[test]
+fn a_wrong_argument_is_named() {
+    let lookup = |arguments: TokenStream| about(quote!(fn lookup(#arguments) -> Result<Ino> { todo!() }));
+    assert_eq!(
+        lookup(quote!(&self, cx: &Context<Self>, dir: &Inode<Self>, name: &[u8])),
+        ["this argument of `lookup` is `name: &Name`, not `&[u8]`"]
+    );
+    assert_eq!(
+        lookup(quote!(&self, cx: &Context, dir: &Inode<Self>, name: &mut Name)),
+        [
+            "this argument of `lookup` is `cx: &Context<Self>`, not `&Context`",
+            "this argument of `lookup` is `name: &Name`, not `&mut Name`"
+        ]
+    );
+    assert_eq!(lookup(quote!(&self, dir: &Inode<Self>, name: &Name)), ["`lookup` lacks `cx: &Context<Self>` here"]);
+    assert_eq!(
+        lookup(quote!(&self, cx: &Context<Self>, dir: &Inode<Self>, flags: u32, name: &Name)),
+        ["`lookup` has no such argument"]
+    );
+    assert_eq!(
+        lookup(quote!(&mut self, cx: &Context<Self>, dir: &Inode<Self>, name: &Name)),
+        [
+            "`lookup` takes `&self`, not `&mut self`: all tasks share the instance, and what changes is behind a lock of `bento::sync`"
+        ]
+    );
+}
+
+#[test]
+fn what_may_be_an_alias_is_left_to_the_compiler() {
+    for handler in [
+        quote!(
+            fn lookup(&self, _: &Cx, d: &bento::fs::Inode<Fs>, n: &'_ Name) -> bento::Result<Ino> {
+                todo!()
+            }
+        ),
+        quote!(
+            fn lookup(self: &Self, cx: &Context<Fs>, d: &Dir, name: &Bytes) -> Result<Ino, Errno> {
+                todo!()
+            }
+        ),
+        quote!(
+            fn load_inode(&self, cx: &Context<Self>, ino: Ino) -> Result<(Attr, u32)> {
+                todo!()
+            }
+        ),
+        quote!(
+            fn load_inode(&self, cx: &Context<Self>, ino: Ino) -> Answer {
+                todo!()
+            }
+        ),
+        quote!(
+            fn mount(cx: &MountContext<'_>) -> Result<Fs> {
+                todo!()
+            }
+        ),
+        quote!(
+            fn rename(&self, cx: &Context<Self>, r: Rename<'_, Self>) -> Result<()> {
+                todo!()
+            }
+        ),
+        quote!(
+            fn unmount(&self, cx: &Context<Self>) -> () {}
+        ),
+    ] {
+        assert_eq!(about(handler.clone()), [""; 0], "{handler}");
+    }
+}
+
+#[test]
+fn unknown_handlers_are_translated() {
+    let called = |name: &str| {
+        let name = syn::Ident::new(name, proc_macro2::Span::call_site());
+        about(quote!(fn #name(&self) {})).remove(0)
+    };
+    assert_eq!(called("lokup"), "there is no handler `lokup`; did you mean `lookup`?");
+    assert_eq!(called("readdir"), "there is no handler `readdir`: here it is called `iterate`");
+    assert_eq!(called("readlink"), "there is no handler `readlink`: here it is called `get_link`");
+    assert_eq!(called("defragment"), "there is no handler `defragment`");
+}
+
+#[test]
+fn a_handler_that_was_meant_is_not_missing_as_well() {
+    let text = pipeline::bento_fs(
+        quote!(),
+        quote!(
+            impl FileSystem for Fs {
+                fn lokup(&self, inode: &Self::Inode) {}
+            }
+        ),
+    )
+    .to_string();
+    assert!(text.contains("fn lookup (& self , cx : & :: bento :: fs :: Context < Self >"), "{text}");
+    assert!(text.contains("fn lokup (& self , inode : & < Self as :: bento :: fs :: FileSystem > :: Inode)"), "{text}");
+}
+
+#[test]
+fn unsafety_is_found_inside_macros() {
+    let body = quote!(
+        fn unmount(&self, cx: &Context<Self>) {
+            vec![unsafe { *p }];
+            let r#unsafe = "unsafe";
+        }
+    );
+    assert_eq!(about(body), ["`unsafe` in a file system: handlers are safe Rust"]);
+    let body = quote!(
+        fn unmount(&self, cx: &Context<Self>) {
+            global_asm!("nop");
+        }
+    );
+    assert_eq!(about(body), ["assembly in a file system: handlers are safe Rust"]);
+}
+
+#[test]
+fn handlers_that_belong_together() {
+    let write = quote!(
+        fn write(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, source: &mut WriteSource) -> Result<()> {
+            todo!()
+        }
+    );
+    let read = quote!(
+        fn read(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, sink: &mut ReadSink) -> Result<()> {
+            todo!()
+        }
+    );
+    assert_eq!(
+        about(write.clone()),
+        ["`write` needs `read` beside it: a write of part of a page first reads the rest of it"]
+    );
+    assert_eq!(about(quote!(#read #write)), [""; 0]);
+    // Only the compiler knows whether the feature is on.
+    let tokens = pipeline::bento_fs(quote!(), quote!(impl FileSystem for Fs { #[cfg(feature = "r")] #read #write }));
+    assert!(tokens.to_string().contains("HANDLERS . has (:: bento :: fs :: Op :: read)"), "{tokens}");
+}
+
+#[test]
+fn options_of_a_mount() {
+    let text = expanded(pipeline::mount_options(quote!(
+        struct Options {
+            #[option(default = Size(16 << 20))]
+            size: Size,
+            #[option(name = "no-atime")]
+            no_atime: bool,
+            r#type: Option<u32>,
+        }
+    )));
+    assert!(text.contains(r#"const NAMES: &'static [&'static str] = &["size", "no-atime", "type"];"#), "{text}");
+    assert!(text.contains("size: Size(16 << 20),"), "{text}");
+    assert!(text.contains("r#type: ::core::default::Default::default(),"), "{text}");
+    assert_eq!(
+        messages(pipeline::mount_options(quote!(
+            struct Options {
+                #[option(defualt = 1)]
+                a: u32,
+                #[option(name = "a")]
+                b: u32,
+                #[option(name = "x=y", default)]
+                c: u32,
+                #[option(default = true)]
+                d: bool,
+            }
+        ))),
+        [
+            "`#[option]` knows no `defualt`; did you mean `default`?\nit takes `default = …` and `name = \"…\"`",
+            "two options are called `a`",
+            "`x=y` cannot be typed after `-o`: no blanks, `,`, `=`, quotes or `\\`",
+            "`default` needs a value: `default = Size(16 << 20)`",
+            "a bare word turns an option on: nothing could turn this one off",
+        ]
+    );
+}
+
+#[test]
+fn an_enum_keeps_its_tokens() {
+    let tokens = pipeline::bento_fs(
+        quote!(name = "x", version = 1),
+        quote!(
+            enum Fs {
+                A,
+            }
+        ),
+    );
+    assert!(messages(tokens.clone())[0].starts_with("`#[bento_fs]` does not go on an enum"));
+    assert!(tokens.to_string().ends_with("enum Fs { A , }"), "{tokens}");
+}
