@@ -9,13 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{build, check, expand, mount, new, project};
 
 #[derive(Debug, Parser)]
-#[command(
-    name = "cargo bento",
-    bin_name = "cargo bento",
-    version,
-    about,
-    max_term_width = 110
-)]
+#[command(name = "cargo bento", bin_name = "cargo bento", version, about, max_term_width = 110)]
 #[command(after_help = "\
 A first file system, from nothing to a running kernel:
   cargo bento new hellofs && cd hellofs

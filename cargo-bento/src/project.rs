@@ -59,42 +59,21 @@ impl Project {
         let metadata = MetadataCommand::new()
             .manifest_path(&manifest)
             .exec()
-            .with_context(|| {
-                format!(
-                    "{}: cargo cannot read this crate; `cargo check` shows why",
-                    dir.display()
-                )
-            })?;
-        let package = metadata
-            .packages
-            .iter()
-            .find(|package| package.manifest_path.as_std_path() == manifest)
-            .with_context(|| {
-                format!(
-                    "{} is a workspace without a package: name one of its crates",
-                    dir.display()
-                )
-            })?;
+            .with_context(|| format!("{}: cargo cannot read this crate; `cargo check` shows why", dir.display()))?;
+        let package =
+            metadata.packages.iter().find(|package| package.manifest_path.as_std_path() == manifest).with_context(
+                || format!("{} is a workspace without a package: name one of its crates", dir.display()),
+            )?;
         let lib = package
             .targets
             .iter()
             .find(|target| target.is_lib())
-            .with_context(|| {
-                format!(
-                    "{} has no library: a file system crate is one (src/lib.rs)",
-                    package.name
-                )
-            })?;
+            .with_context(|| format!("{} has no library: a file system crate is one (src/lib.rs)", package.name))?;
         let bento = metadata
             .packages
             .iter()
             .find(|package| package.name.as_str() == "bento-runtime")
-            .with_context(|| {
-                format!(
-                    "{} does not depend on bento: run `cargo add bento-runtime`",
-                    package.name
-                )
-            })?;
+            .with_context(|| format!("{} does not depend on bento: run `cargo add bento-runtime`", package.name))?;
         let fs = file_system(package, lib.src_path.as_std_path())?;
         Ok(Project {
             dir: parent(&manifest),
@@ -120,10 +99,7 @@ impl Project {
     fn beside(&self, name: &str) -> Result<PathBuf> {
         let dir = parent(&self.bento).join(name);
         if !dir.is_dir() {
-            bail!(
-                "{} is missing: depend on bento from a checkout of its repository (path or git)",
-                dir.display()
-            );
+            bail!("{} is missing: depend on bento from a checkout of its repository (path or git)", dir.display());
         }
         Ok(dir)
     }
@@ -132,10 +108,7 @@ impl Project {
 /// `cargo bento test` without `--all`: the crate's own tests, which mount it in process.
 pub fn test(args: &TestArgs) -> Result<u8> {
     let mut cargo = cargo();
-    cargo
-        .arg("test")
-        .arg("--manifest-path")
-        .arg(args.target.path.join("Cargo.toml"));
+    cargo.arg("test").arg("--manifest-path").arg(args.target.path.join("Cargo.toml"));
     if !args.args.is_empty() {
         cargo.arg("--").args(&args.args);
     }
@@ -149,11 +122,7 @@ pub fn cargo() -> Command {
 
 /// Finds the file system type: `[package.metadata.bento] fs = "Type"` first, else the one attributed struct in the crate.
 fn file_system(package: &Package, root: &Path) -> Result<FileSystem> {
-    let wanted = package
-        .metadata
-        .get("bento")
-        .and_then(|bento| bento.get("fs"))
-        .and_then(|fs| fs.as_str());
+    let wanted = package.metadata.get("bento").and_then(|bento| bento.get("fs")).and_then(|fs| fs.as_str());
     let mut found = scan(root)?;
     if found.is_empty() || wanted.is_some() {
         for file in sources(&parent(root), root)? {
@@ -163,7 +132,10 @@ fn file_system(package: &Package, root: &Path) -> Result<FileSystem> {
     if let Some(wanted) = wanted {
         let last = wanted.rsplit("::").next().unwrap_or(wanted);
         let mut fs = found.into_iter().find(|fs| fs.type_path == last).with_context(|| {
-            format!("{}: [package.metadata.bento] names {wanted}, but no struct {last} carries #[bento_fs(…)]", package.name)
+            format!(
+                "{}: [package.metadata.bento] names {wanted}, but no struct {last} carries #[bento_fs(…)]",
+                package.name
+            )
         })?;
         fs.type_path = wanted.to_owned();
         return Ok(fs);
@@ -177,11 +149,7 @@ fn file_system(package: &Package, root: &Path) -> Result<FileSystem> {
         several => bail!(
             "{}: several structs carry #[bento_fs(…)] ({}): choose one with `fs = \"{}\"` under [package.metadata.bento]",
             package.name,
-            several
-                .iter()
-                .map(|fs| fs.type_path.as_str())
-                .collect::<Vec<_>>()
-                .join(", "),
+            several.iter().map(|fs| fs.type_path.as_str()).collect::<Vec<_>>().join(", "),
             several[0].type_path
         ),
     }
@@ -192,15 +160,10 @@ fn sources(dir: &Path, root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)
-            .with_context(|| format!("{} cannot be read", folder.display()))?
-        {
+        for entry in std::fs::read_dir(&folder).with_context(|| format!("{} cannot be read", folder.display()))? {
             let path = entry?.path();
             if path.is_dir() {
-                if path
-                    .file_name()
-                    .is_some_and(|name| name != "history" && name != "bin")
-                {
+                if path.file_name().is_some_and(|name| name != "history" && name != "bin") {
                     folders.push(path);
                 }
             } else if path.extension().is_some_and(|extension| extension == "rs") && path != root {
@@ -213,8 +176,7 @@ fn sources(dir: &Path, root: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn scan(file: &Path) -> Result<Vec<FileSystem>> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("{} cannot be read", file.display()))?;
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
     if !text.contains("bento_fs") {
         return Ok(Vec::new());
     }
@@ -234,12 +196,9 @@ fn scan(file: &Path) -> Result<Vec<FileSystem>> {
 }
 
 fn attributed(item: &ItemStruct) -> Result<Option<FileSystem>> {
-    let Some(attr) = item.attrs.iter().find(|attr| {
-        attr.path()
-            .segments
-            .last()
-            .is_some_and(|last| last.ident == "bento_fs")
-    }) else {
+    let Some(attr) =
+        item.attrs.iter().find(|attr| attr.path().segments.last().is_some_and(|last| last.ident == "bento_fs"))
+    else {
         return Ok(None);
     };
     let mut name = None;
@@ -280,25 +239,13 @@ mod tests {
             pub struct MemFs { next: u64 }
         };
         let fs = attributed(&item).unwrap().unwrap();
-        assert_eq!(
-            fs,
-            FileSystem {
-                type_path: "MemFs".into(),
-                name: "memfs".into(),
-                version: 2
-            }
-        );
+        assert_eq!(fs, FileSystem { type_path: "MemFs".into(), name: "memfs".into(), version: 2 });
         assert_eq!(fs.module(), "memfs_v2");
     }
 
     #[test]
     fn a_missing_version_is_named() {
         let item: ItemStruct = syn::parse_quote! { #[bento_fs(name = "x")] pub struct X; };
-        assert!(
-            attributed(&item)
-                .unwrap_err()
-                .to_string()
-                .contains("version")
-        );
+        assert!(attributed(&item).unwrap_err().to_string().contains("version"));
     }
 }

@@ -30,11 +30,7 @@ pub fn step(name: impl Into<String>) -> Step {
     if bar.is_none() {
         eprintln!("  .. {name}");
     }
-    Step {
-        bar,
-        name,
-        started: Instant::now(),
-    }
+    Step { bar, name, started: Instant::now() }
 }
 
 /// Announces a step of `total` bytes, such as a download.
@@ -42,20 +38,14 @@ pub fn bytes(name: impl Into<String>, total: u64) -> Step {
     let name = name.into();
     let bar = terminal().then(|| {
         let bar = ProgressBar::new(total);
-        bar.set_style(spinner_style(
-            "{spinner} {msg} [{bar:30}] {bytes}/{total_bytes}",
-        ));
+        bar.set_style(spinner_style("{spinner} {msg} [{bar:30}] {bytes}/{total_bytes}"));
         bar.set_message(name.clone());
         bar
     });
     if bar.is_none() {
         eprintln!("  .. {name}");
     }
-    Step {
-        bar,
-        name,
-        started: Instant::now(),
-    }
+    Step { bar, name, started: Instant::now() }
 }
 
 impl Step {
@@ -104,10 +94,7 @@ pub fn say(line: impl AsRef<str>) {
 pub fn report(error: &anyhow::Error) {
     eprintln!("error: {error}");
     for cause in error.chain().skip(1) {
-        eprintln!(
-            "  because: {}",
-            cause.to_string().trim_end().replace('\n', "\n    ")
-        );
+        eprintln!("  because: {}", cause.to_string().trim_end().replace('\n', "\n    "));
     }
 }
 
@@ -120,10 +107,7 @@ pub fn run(command: &mut Command, sentence: &str) -> Result<String> {
         return Ok(text);
     }
     let printed = String::from_utf8_lossy(&output.stderr);
-    Err(
-        anyhow::anyhow!("{shown}\n{}{}", tail(&text, 60), tail(&printed, 200))
-            .context(sentence.to_owned()),
-    )
+    Err(anyhow::anyhow!("{shown}\n{}{}", tail(&text, 60), tail(&printed, 200)).context(sentence.to_owned()))
 }
 
 /// Runs a command whose output belongs to the author (cargo's own messages); returns its exit code.
@@ -154,9 +138,7 @@ fn missing(command: &Command) -> String {
         "qemu-system-x86_64" => "qemu-system-x86",
         _ => return format!("{program} cannot be started: is it installed and in PATH?"),
     };
-    format!(
-        "{program} cannot be started: run `sudo apt-get install {package}`, or `cargo bento setup`"
-    )
+    format!("{program} cannot be started: run `sudo apt-get install {package}`, or `cargo bento setup`")
 }
 
 fn tail(text: &str, lines: usize) -> String {

@@ -10,6 +10,8 @@ mod flow;
 mod kbuild;
 mod prelink;
 mod recursion;
+#[cfg(test)]
+mod seeded;
 mod source;
 mod unwind;
 pub mod user;

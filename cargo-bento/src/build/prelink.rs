@@ -37,7 +37,6 @@ const MEMORY: [&str; 6] = ["memcpy", "memmove", "memset", "memcmp", "bcmp", "str
 pub struct Finished {
     pub object: PathBuf,
     pub hash: String,
-    pub summary: String,
 }
 
 /// Makes `<out>/rust.o` from the static library; nothing is done when the library is the one seen last.
@@ -48,10 +47,9 @@ pub fn prelink(library: &Path, out: &Path, variant: Variant, name: &str) -> Resu
     let key = format!("{}\n{}\n{variant:?}\n", hash(library)?, tool()?);
     if let Ok(seen) = fs::read_to_string(&stamp)
         && let Some(rest) = seen.strip_prefix(&key)
-        && let Some((seen_hash, summary)) = rest.split_once('\n')
-        && hash(&object).is_ok_and(|now| now == seen_hash)
+        && hash(&object).is_ok_and(|now| now == rest)
     {
-        return Ok(Finished { object, hash: seen_hash.to_owned(), summary: summary.to_owned() });
+        return Ok(Finished { object, hash: rest.to_owned() });
     }
     let step = ui::step(format!("prelink and check {name} ({})", variant.name()));
     let collected = link(library, out)?;
@@ -59,9 +57,9 @@ pub fn prelink(library: &Path, out: &Path, variant: Variant, name: &str) -> Resu
     let (finished, summary) = convert(&bytes, variant, &Lines::of(&collected))?;
     write_if_changed(&object, &finished)?;
     let hash = hash(&object)?;
-    fs::write(&stamp, format!("{key}{hash}\n{summary}"))?;
+    fs::write(&stamp, format!("{key}{hash}"))?;
     step.done(&summary);
-    Ok(Finished { object, hash, summary })
+    Ok(Finished { object, hash })
 }
 
 /// A changed tool may convert differently.
@@ -135,8 +133,8 @@ pub fn convert(bytes: &[u8], variant: Variant, lines: &Lines) -> Result<(Vec<u8>
     let program = Program::read(&object);
     checks::all(&object, &program, variant, lines)?;
     let frames = unwind::frames(&object)?;
-    unwind::verify(&object, &frames)?;
     let blob = unwind::blob(&object, &frames)?;
+    unwind::verify(&object, &program, &blob)?;
     let sizes = checks::frame_sizes(&object);
     let recursion = recursion::analyse(&object, &program, &sizes);
     let chain = || recursion.deepest.iter().map(|start| object.name_at(*start)).collect::<Vec<_>>().join(" > ");

@@ -7,16 +7,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use bento::unwind::lsda;
+use bento::unwind::table::{ENTRY_LEN, HEADER_LEN, Table};
+use iced_x86::FlowControl;
+
 use super::elf::{Prelinked, Target};
+use super::flow::Program;
 
-pub const MAGIC: u32 = 0x5755_4e42;
-pub const VERSION: u32 = 1;
-/// Bytes of the header and of one index entry.
-pub const HEADER: usize = 24;
-pub const ENTRY: usize = 24;
-
-/// The exported function from whose address the runtime computes where `.text` starts.
-pub const ANCHOR: &str = "bento_text_anchor";
+pub use bento::unwind::table::{ANCHOR, MAGIC, VERSION};
 
 /// One function's unwind information.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,10 +85,10 @@ pub fn blob(object: &Prelinked, frames: &[Frame]) -> Result<Vec<u8>> {
         .symbol(ANCHOR)
         .filter(|symbol| symbol.section == ".text")
         .with_context(|| format!("{ANCHOR} is missing: the runtime was built without feature `freestanding`"))?;
-    let index_off = HEADER;
+    let index_off = HEADER_LEN;
     let mut tail = Vec::new();
     let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
-    let tail_off = index_off + frames.len() * ENTRY;
+    let tail_off = index_off + frames.len() * ENTRY_LEN;
     let mut place = |bytes: &[u8], tail: &mut Vec<u8>| {
         *seen.entry(bytes.to_vec()).or_insert_with(|| {
             let at = tail_off + tail.len();
@@ -335,7 +333,37 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Runs every table through the runtime's own interpreter (plugged in with the runtime).
-pub fn verify(_object: &Prelinked, _frames: &[Frame]) -> Result<()> {
+/// Reads the finished blob as the kernel will: the runtime's own interpreter goes through every function, at every call
+/// that could unwind and at its end, so that what it does not know is met here and not during a panic.
+pub fn verify(object: &Prelinked, program: &Program, blob: &[u8]) -> Result<()> {
+    let table = Table::parse(blob).context("the unwinder cannot read the table it was given")?;
+    for n in 0..table.len() {
+        let entry = table.entry(n).context("the unwind table is cut short")?;
+        let name = || object.name_at(u64::from(entry.start));
+        let refused = |what: String| anyhow::anyhow!("{}: the unwinder cannot pass {}: {what}", name(), name());
+        let mut offsets = vec![entry.start + entry.len];
+        if let Some(flow) = program.flows.get(&u64::from(entry.start)) {
+            let calls = flow.instructions.iter().filter(|instruction| {
+                matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
+            });
+            offsets.extend(calls.map(|call| call.next_ip() as u32 - 1));
+        }
+        for offset in offsets {
+            entry.row(offset).map_err(|error| refused(format!("call frame instructions: {error:?}")))?;
+        }
+        if entry.lsda.is_empty() {
+            continue;
+        }
+        let mut outside = None;
+        let each = lsda::for_each(entry.lsda, |start, len, pad| {
+            if start + len > u64::from(entry.len) || pad >= u64::from(entry.len) {
+                outside = Some((start, len, pad));
+            }
+        });
+        each.map_err(|error| refused(format!("landing pads: {error:?}")))?;
+        if let Some((start, len, pad)) = outside {
+            return Err(refused(format!("call site {start:#x}+{len:#x} with landing pad {pad:#x} lies outside it")));
+        }
+    }
     Ok(())
 }
