@@ -195,14 +195,7 @@ impl FileSystem for MemFs {
         Ok(())
     }
 
-    fn setxattr(
-        &self,
-        _cx: &Context<Self>,
-        inode: &Inode<Self>,
-        name: &Name,
-        value: &[u8],
-        flags: u32,
-    ) -> Result<()> {
+    fn setxattr(&self, _cx: &Context<Self>, inode: &Inode<Self>, name: &Name, value: &[u8], flags: u32) -> Result<()> {
         let mut copy = Vec::new();
         copy.try_reserve_exact(value.len())?;
         copy.extend_from_slice(value);
@@ -230,14 +223,7 @@ impl FileSystem for MemFs {
         inode.set_flags(attr.flags)
     }
 
-    fn fallocate(
-        &self,
-        _cx: &Context<Self>,
-        _inode: &Inode<Self>,
-        _mode: u32,
-        _offset: u64,
-        _len: u64,
-    ) -> Result<()> {
+    fn fallocate(&self, _cx: &Context<Self>, _inode: &Inode<Self>, _mode: u32, _offset: u64, _len: u64) -> Result<()> {
         Ok(()) // pages are the shim's, and so is what it can do with them
     }
 }
