@@ -13,7 +13,7 @@ use crate::cli::SetupArgs;
 use crate::{fetch, ui, vm};
 
 /// Debian packages, each with what it is for; an error names both.
-const PACKAGES: [(&str, &str); 20] = [
+const PACKAGES: [(&str, &str); 21] = [
     ("acl", "the POSIX ACL tests"),
     ("attr", "the extended attribute tests"),
     ("bc", "building user-mode Linux"),
@@ -34,6 +34,7 @@ const PACKAGES: [(&str, &str); 20] = [
     ("libssl-dev", "the kernel's build tools"),
     ("qemu-system-x86", "virtual machines"),
     ("xz-utils", "unpacking kernels"),
+    ("zstd", "unpacking kernels"),
 ];
 
 /// `cargo bento setup`.

@@ -2,6 +2,7 @@
 //! Running a command in a kernel: a stock one in QEMU or user-mode Linux, from the same description ([`RunSpec`]) and
 //! with the same guest. The command's output streams out, its exit code comes back, the kernel's log is read for faults.
 
+mod bzimage;
 mod channel;
 mod cli;
 mod gdb;
@@ -151,6 +152,7 @@ pub fn prepare(kernel: &Kernel) -> Result<()> {
     if kernel.arch == Arch::X86 {
         guest::modules_image(kernel)?;
         initramfs::image(kernel)?;
+        bzimage::bootable(kernel)?;
     }
     Ok(())
 }

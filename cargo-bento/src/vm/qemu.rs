@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::stage::{self, RunDir};
-use super::{Disk, Outcome, RunSpec, channel, guest, initramfs, log};
+use super::{Disk, Outcome, RunSpec, bzimage, channel, guest, initramfs, log};
 
 /// Boots, runs and ends one guest.
 pub fn boot(spec: &RunSpec) -> Result<Outcome> {
@@ -88,7 +88,7 @@ fn command(spec: &RunSpec, run: &RunDir) -> Result<Command> {
     qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-vga", "none"]);
     let console = run.join("console.log");
     qemu.args(["-serial", &format!("file:{}", console.display())]);
-    qemu.arg("-kernel").arg(&spec.kernel.vmlinuz);
+    qemu.arg("-kernel").arg(bzimage::bootable(spec.kernel)?);
     qemu.arg("-initrd").arg(initramfs::image(spec.kernel)?);
     let mut cmdline = String::from("console=ttyS0 quiet loglevel=4 panic=-1 oops=panic");
     for word in &spec.cmdline {
