@@ -53,8 +53,9 @@ pub fn attach(session: &Session, spec: &RunSpec, run: &RunDir, child: &mut Child
 }
 
 fn commands(session: &Session, spec: &RunSpec, run: &RunDir, pid: u32, sections: &str) -> String {
-    let mut text =
-        String::from("set pagination off\nset confirm off\nset breakpoint pending on\nset print thread-events off\n");
+    let mut text = String::from(
+        "set pagination off\nset confirm off\nset breakpoint pending on\nset print thread-events off\nset print inferior-events off\n",
+    );
     text += &format!("file {}\n", spec.kernel.vmlinuz.display());
     text += &format!("handle {SIGNALS} nostop noprint pass\nattach {pid}\n");
     for module in &spec.modules {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, bail};
 
 use super::{RunSpec, guest};
-use crate::fetch::cache;
+use crate::fetch::{Arch, cache};
 use crate::ui;
 
 const INIT: &str = include_str!("guest/init.sh");
@@ -107,6 +107,11 @@ fn environment(spec: &RunSpec) -> String {
     for (index, _) in spec.disks.iter().enumerate() {
         set(&format!("BENTO_DISK{index}"), &super::disk_name(spec.kernel.arch, index));
     }
+    if spec.kernel.arch == Arch::Um
+        && let Some(modules) = spec.kernel.modules_dir.as_ref().and_then(|dir| dir.parent())
+    {
+        set("BENTO_MODULES", &modules.to_string_lossy());
+    }
     if spec.results.is_some() {
         set("BENTO_RESULTS", "1");
     }
@@ -146,7 +151,7 @@ fn terminal_size() -> Option<String> {
     let mut stty = std::process::Command::new("stty");
     let size = ui::run(stty.args(["size", "-F", "/dev/tty"]), "stty failed").ok()?;
     let (rows, columns) = size.trim().split_once(' ')?;
-    Some(format!("rows {rows} cols {columns}"))
+    (rows != "0").then(|| format!("rows {rows} cols {columns}"))
 }
 
 fn quote(word: &str) -> String {

@@ -96,6 +96,9 @@ fn command(spec: &RunSpec, run: &RunDir, payload: &Path) -> Result<Command> {
         arg("con1=null,fd:0".to_owned());
     }
     arg("ssl=null".to_owned());
+    // Once it is up, the kernel logs to a terminal; not to the first one, which is the command's output.
+    arg("con2=null,fd:2".to_owned());
+    arg("console=tty2".to_owned());
     if spec.kernel.debug {
         arg("kasan_multi_shot".to_owned());
     }

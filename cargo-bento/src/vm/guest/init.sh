@@ -23,6 +23,7 @@ ulimit -c 0
 # Booting was quiet; from here on everything the kernel says is wanted.
 dmesg -n 8
 . $here/env
+[ -z "$BENTO_MODULES" ] || mount -t hostfs -r -o "$BENTO_MODULES" none /lib/modules
 
 # Path of the host's channel of that name.
 channel() {
