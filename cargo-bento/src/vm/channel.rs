@@ -101,10 +101,10 @@ pub fn untar(archive: &[u8], dir: &Path) -> io::Result<()> {
     if tar.wait()?.success() { Ok(()) } else { Err(io::Error::other("tar cannot unpack what the guest sent")) }
 }
 
-/// `program`, ended by the kernel if we are (only on SIGKILL do we leave without ending it ourselves), without core
+/// `program`, told to end if we are killed (user-mode Linux then ends its helpers, which SIGKILL would leave), without core
 /// files: a guest that panics aborts.
 pub fn guest_command(program: &str) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "prlimit", "--core=0", "--"]).arg(program);
+    command.args(["--pdeathsig", "TERM", "prlimit", "--core=0", "--"]).arg(program);
     command
 }

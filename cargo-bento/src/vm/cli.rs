@@ -2,6 +2,7 @@
 //! `cargo bento vm`: from the author's words to a [`RunSpec`].
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -23,6 +24,8 @@ pub fn run(args: &VmArgs) -> Result<u8> {
     let words: Vec<&str> = args.command.iter().map(String::as_str).collect();
     let mut spec = RunSpec::new(&kernel, &words);
     spec.mem = args.mem;
+    // Whoever sits before it decides how long it may take.
+    spec.timeout = Duration::MAX;
     spec.modules = std::iter::once(built.bento)
         .chain(built.file_systems)
         .map(|path| Module { path, parameters: String::new() })
