@@ -45,11 +45,7 @@ impl Archive {
         let dir = cache::dir()?.join("apt").join(suite.name());
         let _lock = cache::lock(&format!("apt-{}", suite.name()))?;
         let mirrors = mirrors()?;
-        let signed = if Path::new(KEYRING).exists() {
-            format!("[signed-by={KEYRING}] ")
-        } else {
-            String::new()
-        };
+        let signed = if Path::new(KEYRING).exists() { format!("[signed-by={KEYRING}] ") } else { String::new() };
         let mut list = format!("deb {signed}{} {} main\n", mirrors.archive, suite.name());
         if suite == Suite::Bookworm
             && let Some(security) = &mirrors.security
@@ -71,22 +67,16 @@ impl Archive {
     /// Packages whose whole name matches the regular expression `pattern`.
     pub fn search(&self, pattern: &str) -> Result<Vec<String>> {
         let found = ui::run(
-            self.apt("apt-cache")
-                .args(["search", "--names-only", pattern]),
+            self.apt("apt-cache").args(["search", "--names-only", pattern]),
             "apt-cache cannot search the package list: remove `apt` in the cache folder and try again",
         )?;
-        Ok(found
-            .lines()
-            .filter_map(|line| line.split_whitespace().next())
-            .map(str::to_owned)
-            .collect())
+        Ok(found.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect())
     }
 
     /// One field of the newest version of `package`, e.g. `Depends`.
     pub fn field(&self, package: &str, field: &str) -> Result<String> {
         let shown = ui::run(
-            self.apt("apt-cache")
-                .args(["show", "--no-all-versions", package]),
+            self.apt("apt-cache").args(["show", "--no-all-versions", package]),
             &format!("Debian has no package {package} now: try again after `apt-get update`"),
         )?;
         let start = format!("{field}: ");
@@ -101,9 +91,7 @@ impl Archive {
     pub fn download(&self, packages: &[String], dir: &Path, what: &str) -> Result<Vec<PathBuf>> {
         fs::create_dir_all(dir).with_context(|| format!("{} cannot be created", dir.display()))?;
         let uris = ui::run(
-            self.apt("apt-get")
-                .args(["download", "--print-uris"])
-                .args(packages),
+            self.apt("apt-get").args(["download", "--print-uris"]).args(packages),
             "the packages cannot be found in Debian's list: try again after `apt-get update`",
         )?;
         let files: Vec<(PathBuf, u64)> = uris
@@ -114,11 +102,7 @@ impl Archive {
             })
             .collect();
         if files.len() != packages.len() {
-            bail!(
-                "apt-get names {} files for the {} packages of {what}: {uris}",
-                files.len(),
-                packages.len()
-            );
+            bail!("apt-get names {} files for the {} packages of {what}: {uris}", files.len(), packages.len());
         }
         let total: u64 = files.iter().map(|(_, size)| size).sum();
         let step = ui::bytes(format!("download {what} ({} MB)", total / 1_000_000), total);
@@ -132,19 +116,12 @@ impl Archive {
             .spawn()
             .context("apt-get cannot be started: cargo bento needs a Debian system")?;
         while child.try_wait()?.is_none() {
-            step.at(files
-                .iter()
-                .filter_map(|(path, _)| fs::metadata(path).ok())
-                .map(|meta| meta.len())
-                .sum());
+            step.at(files.iter().filter_map(|(path, _)| fs::metadata(path).ok()).map(|meta| meta.len()).sum());
             std::thread::sleep(Duration::from_millis(100));
         }
         let output = child.wait_with_output()?;
         if !output.status.success() {
-            bail!(
-                "{what} cannot be downloaded: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("{what} cannot be downloaded: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         step.done("");
         Ok(files.into_iter().map(|(path, _)| path).collect())
@@ -152,10 +129,7 @@ impl Archive {
 
     fn apt(&self, program: &str) -> Command {
         let mut command = private_apt(program, &self.dir);
-        let list = format!(
-            "Dir::Etc::sourcelist={}",
-            self.dir.join("sources.list").display()
-        );
+        let list = format!("Dir::Etc::sourcelist={}", self.dir.join("sources.list").display());
         command.args(["-o", &list, "-o", "Dir::Etc::sourceparts=/dev/null"]);
         command
     }
@@ -165,10 +139,7 @@ impl Archive {
 pub fn unpack(package: &Path, root: &Path) -> Result<()> {
     ui::run(
         Command::new("dpkg").arg("-x").arg(package).arg(root),
-        &format!(
-            "{} cannot be unpacked: is the disk full?",
-            package.display()
-        ),
+        &format!("{} cannot be unpacked: is the disk full?", package.display()),
     )?;
     Ok(())
 }
@@ -192,19 +163,13 @@ pub fn mirrors() -> Result<Mirrors> {
         private_apt("apt-get", &dir).arg("update"),
         "the machine's package lists cannot be read: check the network and /etc/apt, then try again",
     )?;
-    pick(&targets(private_apt("apt-get", &dir))?).context(
-        "no Debian mirror in /etc/apt: add Debian 12 (bookworm) to the machine's apt sources",
-    )
+    pick(&targets(private_apt("apt-get", &dir))?)
+        .context("no Debian mirror in /etc/apt: add Debian 12 (bookworm) to the machine's apt sources")
 }
 
 fn targets(mut command: Command) -> Result<String> {
     ui::run(
-        command.args([
-            "indextargets",
-            "--format",
-            "$(ORIGIN)|$(LABEL)|$(REPO_URI)",
-            "Created-By: Packages",
-        ]),
+        command.args(["indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"]),
         "apt-get cannot list its sources: cargo bento needs a Debian system",
     )
 }
@@ -217,17 +182,13 @@ fn pick(targets: &str) -> Option<Mirrors> {
                 .then(|| fields.next().map(str::to_owned))?
         })
     };
-    Some(Mirrors {
-        archive: with_label("Debian")?,
-        security: with_label("Debian-Security"),
-    })
+    Some(Mirrors { archive: with_label("Debian")?, security: with_label("Debian-Security") })
 }
 
 fn make_state(dir: &Path) -> Result<()> {
     for sub in ["lists/partial", "archives/partial"] {
         let path = dir.join(sub);
-        fs::create_dir_all(&path)
-            .with_context(|| format!("{} cannot be created", path.display()))?;
+        fs::create_dir_all(&path).with_context(|| format!("{} cannot be created", path.display()))?;
     }
     Ok(())
 }
@@ -261,13 +222,7 @@ mod tests {
     #[test]
     fn another_vendors_source_is_not_taken_for_debians() {
         let targets = "Docker|Docker CE|http://a/\nDebian|Debian-Security|http://s/\nDebian|Debian|http://d/\n";
-        assert_eq!(
-            pick(targets),
-            Some(Mirrors {
-                archive: "http://d/".into(),
-                security: Some("http://s/".into())
-            })
-        );
+        assert_eq!(pick(targets), Some(Mirrors { archive: "http://d/".into(), security: Some("http://s/".into()) }));
         assert_eq!(pick("Docker|Debian|http://a/"), None);
     }
 }

@@ -9,27 +9,16 @@ use anyhow::{Context, Result, bail};
 
 /// `$BENTO_CACHE`, else `$XDG_CACHE_HOME/bento`, else `~/.cache/bento`.
 pub fn dir() -> Result<PathBuf> {
-    let set = |name: &str| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let dir = set("BENTO_CACHE")
         .or_else(|| set("XDG_CACHE_HOME").map(|base| base.join("bento")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/bento")))
         .context("no cache folder: set BENTO_CACHE or HOME")?;
     if !dir.is_absolute() {
-        bail!(
-            "the cache folder {} is not an absolute path: change BENTO_CACHE",
-            dir.display()
-        );
+        bail!("the cache folder {} is not an absolute path: change BENTO_CACHE", dir.display());
     }
-    fs::create_dir_all(&dir).with_context(|| {
-        format!(
-            "{} cannot be created: set BENTO_CACHE to a folder you may write",
-            dir.display()
-        )
-    })?;
+    fs::create_dir_all(&dir)
+        .with_context(|| format!("{} cannot be created: set BENTO_CACHE to a folder you may write", dir.display()))?;
     Ok(dir)
 }
 
@@ -46,12 +35,10 @@ pub fn once(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBu
     let tmp = with_suffix(&path, ".tmp");
     remove(&tmp)?;
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)
-            .with_context(|| format!("{} cannot be created", parent.display()))?;
+        fs::create_dir_all(parent).with_context(|| format!("{} cannot be created", parent.display()))?;
     }
     make(&tmp)?;
-    fs::rename(&tmp, &path)
-        .with_context(|| format!("{} cannot be moved to {}", tmp.display(), path.display()))?;
+    fs::rename(&tmp, &path).with_context(|| format!("{} cannot be moved to {}", tmp.display(), path.display()))?;
     Ok(path)
 }
 
@@ -60,14 +47,10 @@ pub fn lock(name: &str) -> Result<File> {
     let locks = dir()?.join("locks");
     fs::create_dir_all(&locks).with_context(|| format!("{} cannot be created", locks.display()))?;
     let path = locks.join(name.replace('/', "-"));
-    let file =
-        File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
+    let file = File::create(&path).with_context(|| format!("{} cannot be written", path.display()))?;
     if file.try_lock().is_err() {
-        crate::ui::say(format!(
-            "  .. waiting for another cargo bento that makes {name}"
-        ));
-        file.lock()
-            .with_context(|| format!("{} cannot be locked", path.display()))?;
+        crate::ui::say(format!("  .. waiting for another cargo bento that makes {name}"));
+        file.lock().with_context(|| format!("{} cannot be locked", path.display()))?;
     }
     Ok(file)
 }

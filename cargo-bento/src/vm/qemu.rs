@@ -97,9 +97,9 @@ fn command(spec: &RunSpec, run: &RunDir) -> Result<Command> {
     }
     qemu.args(["-append", &cmdline]);
 
-    disk(&mut qemu, "root", &guest::root_image()?, "snapshot=on");
-    disk(&mut qemu, "payload", &run.join("payload.ext4"), "readonly=on");
-    disk(&mut qemu, "modules", &guest::modules_image(spec.kernel)?, "readonly=on");
+    disk(&mut qemu, "root", &guest::root_image()?, "snapshot=on,file.locking=off");
+    disk(&mut qemu, "payload", &run.join("payload.ext4"), "readonly=on,file.locking=off");
+    disk(&mut qemu, "modules", &guest::modules_image(spec.kernel)?, "readonly=on,file.locking=off");
     for (index, data) in spec.disks.iter().enumerate() {
         let id = format!("data{index}");
         match data {
