@@ -199,5 +199,6 @@ void bento_poison(struct bento_call *call)
 EXPORT_SYMBOL_GPL(bento_poison);
 
 EXPORT_SYMBOL_GPL(bento_abandon);
+EXPORT_SYMBOL_GPL(bento_resume);
 
 EXPORT_SYMBOL(mcount);

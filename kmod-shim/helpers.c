@@ -230,4 +230,5 @@ const struct bento_host bento_kernel_host = {
 	.lock_acquired = bento_lock_acquired,
 	.lock_released = bento_lock_released,
 	.abandon = bento_abandon,
+	.resume = bento_resume,
 };

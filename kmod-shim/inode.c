@@ -3,7 +3,6 @@
  * Inodes: found or loaded by number, their attributes as Rust sees and changes
  * them, and the pins that keep a resident mount's alive.
  */
-#include <linux/iversion.h>
 #include <linux/slab.h>
 #include <linux/uidgid.h>
 
@@ -346,14 +345,12 @@ void bento_dirty(struct inode *inode)
 void bento_touch_ctime(struct inode *inode)
 {
 	inode_set_ctime_current(inode);
-	inode_maybe_inc_iversion(inode, false);
 	bento_dirty(inode);
 }
 
 void bento_touch(struct inode *inode)
 {
 	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
-	inode_maybe_inc_iversion(inode, false);
 	bento_dirty(inode);
 }
 

@@ -69,6 +69,7 @@ struct bento_slot {
 	struct bento_version *version; /* referenced: see bento_version.owner */
 	wait_queue_head_t wait; /* closer and those at a closed gate */
 	struct mutex closing;
+	s64 pause_ns; /* of the last closing, -ETIMEDOUT if it was given up */
 #ifdef CONFIG_LOCKDEP
 	struct lockdep_map dep_map;
 #endif
@@ -110,6 +111,9 @@ struct bento_super {
 	atomic64_t panics, bad_values;
 	struct ratelimit_state log_limit, panic_limit;
 	char last_error[160]; /* what the handler logged during mount */
+	/* sysfs asked for the gate to be closed for some milliseconds */
+	struct work_struct pause_work;
+	unsigned int pause_ms;
 	struct kobject kobj; /* /sys/fs/bento/<fs>/<dev>; frees us */
 	bool kobj_added;
 	struct rcu_head rcu; /* RCU-walk may still read our tables */

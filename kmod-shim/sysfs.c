@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * /sys/fs/bento: what is loaded, what is mounted, how it fares. Attributes only
- * read; none of them takes s_umount, which mount holds while adding them
- * (CONTRACT S1).
+ * /sys/fs/bento: what is loaded, what is mounted, how it fares. No attribute
+ * takes s_umount, which mount holds while adding them (CONTRACT S1).
  */
+#include <linux/delay.h>
 #include <linux/slab.h>
 #include <linux/sysfs.h>
+#include <linux/workqueue.h>
 
 #include "shim.h"
 
@@ -105,8 +106,50 @@ BENTO_SUPER_ATTR(generation, "%u", bs->slot.generation);
 BENTO_SUPER_ATTR(health, "%s", READ_ONCE(bs->slot.poisoned) ? "poisoned" : "ok");
 BENTO_SUPER_ATTR(panics, "%lld", atomic64_read(&bs->panics));
 BENTO_SUPER_ATTR(bad_values, "%lld", atomic64_read(&bs->bad_values));
-BENTO_SUPER_ATTR(gate, "%s", READ_ONCE(bs->slot.closed) ? "closed" : "open");
+BENTO_SUPER_ATTR(pause_ns, "%lld", READ_ONCE(bs->slot.pause_ns));
 BENTO_SUPER_ATTR(source, "%s", bs->source);
+
+static ssize_t gate_show(struct kobject *kobj, struct kobj_attribute *attr,
+			 char *buf)
+{
+	struct bento_super *bs = container_of(kobj, struct bento_super, kobj);
+
+	return sysfs_emit(buf, "%s\n",
+			  READ_ONCE(bs->slot.closed) ? "closed" : "open");
+}
+
+static void bento_pause_work(struct work_struct *work)
+{
+	struct bento_super *bs = container_of(work, struct bento_super, pause_work);
+	u64 start = ktime_get_ns();
+
+	if (bento_slot_close(&bs->slot, HZ)) {
+		WRITE_ONCE(bs->slot.pause_ns, -ETIMEDOUT);
+		return;
+	}
+	msleep(bs->pause_ms);
+	bento_slot_reopen(&bs->slot);
+	WRITE_ONCE(bs->slot.pause_ns, ktime_get_ns() - start);
+}
+
+/* Writing n closes the gate for n ms, to see what a pause does to a workload:
+ * a second to drain it, else it opens again. Only queued here (S1). */
+static ssize_t gate_store(struct kobject *kobj, struct kobj_attribute *attr,
+			  const char *buf, size_t count)
+{
+	struct bento_super *bs = container_of(kobj, struct bento_super, kobj);
+	unsigned int ms;
+	int err = kstrtouint(buf, 0, &ms);
+
+	if (err || ms > 10000)
+		return err ?: -ERANGE;
+	if (work_busy(&bs->pause_work))
+		return -EBUSY;
+	bs->pause_ms = ms;
+	queue_work(bento_wq, &bs->pause_work);
+	return count;
+}
+static struct kobj_attribute bento_gate = __ATTR_RW(gate);
 
 static struct attribute *bento_super_attrs[] = {
 	&bento_version.attr,
@@ -115,6 +158,7 @@ static struct attribute *bento_super_attrs[] = {
 	&bento_panics.attr,
 	&bento_bad_values.attr,
 	&bento_gate.attr,
+	&bento_pause_ns.attr,
 	&bento_source.attr,
 	NULL,
 };
@@ -137,6 +181,7 @@ static const struct kobj_type bento_super_ktype = {
 
 void bento_sysfs_init_super(struct bento_super *bs)
 {
+	INIT_WORK(&bs->pause_work, bento_pause_work);
 	kobject_init(&bs->kobj, &bento_super_ktype);
 }
 
@@ -149,11 +194,13 @@ int bento_sysfs_add_super(struct bento_super *bs)
 	return err;
 }
 
-/* Outside s_umount: waits for whoever reads an attribute. */
+/* Outside s_umount: waits for whoever uses an attribute, then for the work it
+ * queued. */
 void bento_sysfs_del_super(struct bento_super *bs)
 {
 	if (bs->kobj_added)
 		kobject_del(&bs->kobj);
+	flush_work(&bs->pause_work);
 }
 
 int bento_sysfs_init(void)

@@ -73,9 +73,33 @@ SYM_FUNC_END(bento_abandon)
 STACK_FRAME_NON_STANDARD bento_abandon
 
 /*
- * Called at the start of every Rust function: with too little stack left the
- * call is abandoned before the guard page is met. Keeps every register, since
- * it runs before arguments are saved.
+ * void bento_resume(const struct bento_regs *regs)
+ *
+ * To a landing pad. Everything is read before the stack pointer moves: an
+ * interrupt then overwrites `regs`. A return rather than an indirect jump,
+ * because a landing pad has no ENDBR.
+ */
+SYM_FUNC_START(bento_resume)
+	movq	0(%rdi), %rbx
+	movq	8(%rdi), %rbp
+	movq	16(%rdi), %r12
+	movq	24(%rdi), %r13
+	movq	32(%rdi), %r14
+	movq	40(%rdi), %r15
+	movq	56(%rdi), %rcx
+	movq	64(%rdi), %rax
+	movq	72(%rdi), %rdx
+	movq	48(%rdi), %rdi
+	movq	%rdi, %rsp
+	pushq	%rcx
+	RET
+SYM_FUNC_END(bento_resume)
+STACK_FRAME_NON_STANDARD bento_resume
+
+/*
+ * Called at the start of Rust functions that recurse, or lie deep below: with
+ * too little stack left the call is abandoned before the guard page is met.
+ * Keeps every register, since it runs before arguments are saved.
  */
 SYM_FUNC_START(mcount)
 	pushq	%rax
