@@ -127,7 +127,7 @@ fn set_apart(block: &HandlerBlock, checked: &Checked) -> Option<TokenStream> {
     let (impl_generics, _, where_clause) = block.item.generics.split_for_impl();
     let functions = checked.set_apart.iter().map(|at| {
         let mut function = block.function(*at).clone();
-        InodeOfSelf.visit_impl_item_fn_mut(&mut function);
+        OutsideTheTrait.visit_impl_item_fn_mut(&mut function);
         function
     });
     Some(quote! {
@@ -140,10 +140,10 @@ fn set_apart(block: &HandlerBlock, checked: &Checked) -> Option<TokenStream> {
     })
 }
 
-/// Outside the trait's impl `Self::Inode` must say whose it is.
-struct InodeOfSelf;
+/// Makes up for the trait, so that the compiler does not report again what a check has reported.
+struct OutsideTheTrait;
 
-impl VisitMut for InodeOfSelf {
+impl VisitMut for OutsideTheTrait {
     fn visit_type_path_mut(&mut self, path: &mut syn::TypePath) {
         let is_inode = path.qself.is_none()
             && path.path.segments.len() == 2
@@ -151,6 +151,11 @@ impl VisitMut for InodeOfSelf {
             && path.path.segments[1].ident == "Inode";
         if is_inode {
             *path = parse_quote!(<Self as ::bento::fs::FileSystem>::Inode);
+        } else if let Some(last) = path.path.segments.last_mut()
+            && last.arguments.is_none()
+            && ["Context", "Inode", "NewInode", "Rename"].iter().any(|word| last.ident == word)
+        {
+            last.arguments = PathArguments::AngleBracketed(parse_quote!(<Self>));
         }
         visit_mut::visit_type_path_mut(self, path);
     }
@@ -191,6 +196,7 @@ pub fn options(input: &OptionsInput, options: &[MountOption]) -> TokenStream {
     let (impl_generics, type_generics, where_clause) = input.item.generics.split_for_impl();
     let names: Vec<_> = options.iter().map(|option| &option.name).collect();
     let fields: Vec<_> = options.iter().map(|option| option.field).collect();
+    let types = options.iter().map(|option| option.ty);
     let defaults = options.iter().map(|option| match option.default {
         Some(default) => default.to_token_stream(),
         None => quote!(::core::default::Default::default()),
@@ -210,7 +216,7 @@ pub fn options(input: &OptionsInput, options: &[MountOption]) -> TokenStream {
                 value: ::core::option::Option<&[u8]>,
             ) -> ::core::result::Result<(), ::bento::options::OptionError> {
                 match name {
-                    #(#names => self.#fields = ::bento::options::OptionValue::from_option(value)?,)*
+                    #(#names => self.#fields = <#types as ::bento::options::OptionValue>::from_option(value)?,)*
                     _ => return ::core::result::Result::Err(::bento::options::OptionError::Unknown),
                 }
                 ::core::result::Result::Ok(())

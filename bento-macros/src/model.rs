@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Stage 2: syntax sorted into the words of file systems. Nothing is changed or judged here, and nothing changes it later.
 
-use syn::{Attribute, ImplItem, ImplItemFn, ItemImpl, ItemStruct};
+use proc_macro2::TokenStream;
+use syn::{Attribute, ImplItem, ImplItemFn, ItemImpl, ItemStruct, parse_quote};
 
 use super::handlers::{self, Row};
 use super::parse::Keys;
@@ -9,6 +10,7 @@ use super::parse::Keys;
 /// `#[bento_fs(…)]` on a struct.
 #[derive(Debug)]
 pub struct Declaration {
+    pub arguments: TokenStream,
     pub item: ItemStruct,
     /// `None` when they could not be read.
     pub keys: Option<Keys>,
@@ -24,6 +26,8 @@ pub struct HandlerBlock {
     pub strangers: Vec<usize>,
     /// Whether the author wrote `type Inode`.
     pub has_inode: bool,
+    /// Handlers in an `impl` of no trait: `item` has it added.
+    pub is_inherent: bool,
 }
 
 /// A handler as the author wrote it.
@@ -37,7 +41,7 @@ pub struct Handler {
 }
 
 impl HandlerBlock {
-    pub fn new(item: ItemImpl) -> Self {
+    pub fn new(mut item: ItemImpl) -> Self {
         let (mut handlers, mut strangers, mut has_inode) = (Vec::new(), Vec::new(), false);
         for (at, inner) in item.items.iter().enumerate() {
             match inner {
@@ -49,7 +53,11 @@ impl HandlerBlock {
                 _ => {}
             }
         }
-        HandlerBlock { item, handlers, strangers, has_inode }
+        let is_inherent = item.trait_.is_none();
+        if is_inherent && !handlers.is_empty() {
+            item.trait_ = Some((parse_quote!(::bento::fs::FileSystem), Default::default()));
+        }
+        HandlerBlock { item, handlers, strangers, has_inode, is_inherent }
     }
 
     pub fn function(&self, at: usize) -> &ImplItemFn {

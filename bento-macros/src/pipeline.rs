@@ -23,8 +23,8 @@ pub fn bento_fs(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 fn declaration(arguments: TokenStream, item: ItemStruct) -> TokenStream {
     let mut errors = Errors::new();
-    let keys = parse::keys(arguments, &mut errors);
-    let declaration = model::Declaration { item, keys };
+    let keys = parse::keys(arguments.clone(), &mut errors);
+    let declaration = model::Declaration { arguments, item, keys };
     let checked = check::declaration(&declaration, &mut errors);
     let expansion = expand::declaration(&declaration, &checked);
     let errors = errors.into_tokens();

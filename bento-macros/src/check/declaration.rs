@@ -37,14 +37,20 @@ pub fn declaration(declaration: &Declaration, errors: &mut Errors) -> Declared {
     };
     unknown(keys, errors);
     let example = example(&declaration.item.ident.to_string());
-    if keys.name.is_empty() && keys.version.is_empty() {
-        let message =
-            format!("a file system has a name and a version: `#[bento_fs(name = \"{example}\", version = 1)]`");
-        errors.at_span(Span::call_site(), message);
-    } else if keys.name.is_empty() {
-        errors.at_span(Span::call_site(), format!("`name` is missing: add `name = \"{example}\"`, for `mount -t`"));
-    } else if keys.version.is_empty() {
-        errors.at_span(Span::call_site(), "`version` is missing: add `version = 1`");
+    let missing = match (keys.name.is_empty(), keys.version.is_empty()) {
+        (true, true) => {
+            Some(format!("a file system has a name and a version: `#[bento_fs(name = \"{example}\", version = 1)]`"))
+        }
+        (true, false) => Some(format!("the file system's name is missing: add `name = \"{example}\"`, for `mount -t`")),
+        (false, true) => Some("the file system's version is missing: add `version = 1`".to_owned()),
+        (false, false) => None,
+    };
+    if let Some(missing) = missing {
+        if declaration.arguments.is_empty() {
+            errors.at_span(Span::call_site(), missing);
+        } else {
+            errors.at(&declaration.arguments, missing);
+        }
     }
     Declared {
         name: once("name", &keys.name, errors).and_then(|key| name(key, &example, errors)).unwrap_or_default(),

@@ -80,17 +80,16 @@ impl Checked {
 }
 
 fn is_file_system(block: &HandlerBlock, errors: &mut Errors) -> Option<()> {
-    let me = signature::show(&block.item.self_ty);
-    match &block.item.trait_ {
-        None => errors.at(
-            &block.item.self_ty,
-            format!("the handlers of a file system are an impl of its trait: `impl FileSystem for {me}`"),
-        ),
-        Some((path, _)) if path.segments.last().is_none_or(|last| last.ident != "FileSystem") => {
-            errors.at(path, format!("`#[bento_fs]` goes on `impl FileSystem for {me}`, and on no other trait's impl"));
-        }
-        Some(_) => return Some(()),
+    let me = &block.item.self_ty;
+    let wanted = format!("`impl FileSystem for {}`", signature::show(me));
+    if block.is_inherent {
+        errors.at(me, format!("the handlers of a file system are an impl of its trait: {wanted}"));
     }
+    let (path, _) = block.item.trait_.as_ref()?;
+    if path.segments.last().is_some_and(|last| last.ident == "FileSystem") {
+        return Some(());
+    }
+    errors.at(path, format!("`#[bento_fs]` goes on {wanted}, and on no other trait's impl"));
     None
 }
 

@@ -15,6 +15,7 @@ use super::declaration::{once, place, string};
 #[derive(Debug)]
 pub struct MountOption<'a> {
     pub field: &'a Ident,
+    pub ty: &'a Type,
     pub name: String,
     pub default: Option<&'a Expr>,
 }
@@ -35,7 +36,7 @@ pub fn options<'a>(input: &'a OptionsInput, errors: &mut Errors) -> Vec<MountOpt
             }
         }
         let default = once("default", &field.default, errors).and_then(|key| default(key, &field.ty, errors));
-        options.push(MountOption { field: ident, name, default });
+        options.push(MountOption { field: ident, ty: &field.ty, name, default });
     }
     options
 }

@@ -4,10 +4,9 @@
 //! Types are compared by the words they are written with. Only what is surely wrong is reported: a word the vocabulary
 //! knows, in the wrong place. A word it does not know may be an alias, and rustc, who can see through it, has the say.
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::spanned::Spanned;
-use syn::{FnArg, GenericArgument, ImplItemFn, Pat, PathArguments, ReturnType, Signature, Type, TypePath};
+use syn::{FnArg, GenericArgument, ImplItemFn, Pat, PathArguments, ReturnType, Safety, Signature, Type, TypePath};
 
 use super::super::errors::Errors;
 use super::super::handlers::{HANDLERS, Row};
@@ -63,7 +62,7 @@ pub fn misfits(row: &Row, function: &ImplItemFn, me: &Type, errors: &mut Errors)
     let mut wrong = Vec::new();
     if let Some(token) = &written.asyncness {
         wrong.push((
-            token.span,
+            token.to_token_stream(),
             format!("`{}` is not `async`: the task that called waits in the handler, and may sleep there", row.name),
         ));
     }
@@ -71,28 +70,33 @@ pub fn misfits(row: &Row, function: &ImplItemFn, me: &Type, errors: &mut Errors)
     arguments(row, &table, written, me, &mut wrong);
     returned(row, &table, written, me, &mut wrong);
     for (place, message) in &wrong {
-        errors.push(syn::Error::new(*place, format!("{message}\nexpected: {}", row.signature)));
+        errors.at(place, format!("{message}\nexpected: {}", row.signature));
     }
-    !wrong.is_empty()
+    // `safety` has reported that one.
+    !wrong.is_empty() || matches!(written.safety, Safety::Unsafe(_))
 }
 
-type Wrong = Vec<(Span, String)>;
+/// Where, and what.
+type Wrong = Vec<(TokenStream, String)>;
 
 fn receiver(row: &Row, table: &Signature, written: &Signature, wrong: &mut Wrong) {
     let name = row.name;
     match (table.receiver(), written.receiver()) {
         (Some(_), None) => {
-            wrong.push((written.ident.span(), format!("`{name}` is called on an instance and takes `&self`")));
+            wrong.push((
+                written.ident.to_token_stream(),
+                format!("`{name}` is called on an instance and takes `&self`"),
+            ));
         }
         (Some(_), Some(given)) if show(given) != "&self" && show(given) != "self: &Self" => {
             let message = format!(
                 "`{name}` takes `&self`, not `{}`: all tasks share the instance, and what changes is behind a lock of `bento::sync`",
                 show(given)
             );
-            wrong.push((given.span(), message));
+            wrong.push((given.to_token_stream(), message));
         }
         (None, Some(given)) => {
-            wrong.push((given.span(), format!("`{name}` makes the instance: there is no `self` yet")));
+            wrong.push((given.to_token_stream(), format!("`{name}` makes the instance: there is no `self` yet")));
         }
         _ => {}
     }
@@ -120,7 +124,7 @@ fn arguments(row: &Row, table: &Signature, written: &Signature, me: &Type, wrong
                 let (name, ty) = expected[e];
                 if compare(ty, given[g].1, me) == Fit::Wrong {
                     wrong.push((
-                        given[g].1.span(),
+                        given[g].1.to_token_stream(),
                         format!(
                             "this argument of `{}` is `{}: {}`, not `{}`",
                             row.name,
@@ -135,14 +139,14 @@ fn arguments(row: &Row, table: &Signature, written: &Signature, me: &Type, wrong
                 let (name, ty) = expected[e];
                 // Before the argument that took its place, or where the list ends.
                 let place = match given.get(before) {
-                    Some((pattern, _)) => pattern.span(),
-                    None => written.paren_token.span.close(),
+                    Some((pattern, _)) => pattern.to_token_stream(),
+                    None => Ident::new("end", written.paren_token.span.close()).to_token_stream(),
                 };
                 wrong.push((place, format!("`{}` lacks `{}: {}` here", row.name, show(name), show(ty))));
             }
             (None, Some(g)) => {
                 before = g + 1;
-                wrong.push((given[g].0.span(), format!("`{}` has no such argument", row.name)));
+                wrong.push((given[g].0.to_token_stream(), format!("`{}` has no such argument", row.name)));
             }
             (None, None) => {}
         }
@@ -194,16 +198,16 @@ fn returned(row: &Row, table: &Signature, written: &Signature, me: &Type, wrong:
             if matches!(&**given, Type::Tuple(tuple) if tuple.elems.is_empty()) {
                 return;
             }
-            (given.span(), format!("`{}` returns nothing: there is nobody to tell", row.name))
+            (given.to_token_stream(), format!("`{}` returns nothing: there is nobody to tell", row.name))
         }
         (ReturnType::Type(_, expected), ReturnType::Default) => {
-            (written.ident.span(), format!("`{}` returns `{}`", row.name, show(expected)))
+            (written.ident.to_token_stream(), format!("`{}` returns `{}`", row.name, show(expected)))
         }
         (ReturnType::Type(_, expected), ReturnType::Type(_, given)) => {
             if compare(expected, given, me) != Fit::Wrong {
                 return;
             }
-            (given.span(), format!("`{}` returns `{}`, not `{}`", row.name, show(expected), show(given)))
+            (given.to_token_stream(), format!("`{}` returns `{}`, not `{}`", row.name, show(expected), show(given)))
         }
     };
     wrong.push(message);
@@ -212,6 +216,8 @@ fn returned(row: &Row, table: &Signature, written: &Signature, me: &Type, wrong:
 /// `me` is what `Self` stands for.
 fn compare(expected: &Type, given: &Type, me: &Type) -> Fit {
     match (plain(expected), plain(given)) {
+        // `Self::Inode` may be written as the type it is.
+        (Type::Path(expected), _) if expected.path.segments.len() > 1 => Fit::Unknown,
         (Type::Reference(expected), Type::Reference(given)) => {
             if expected.mutability.is_some() != given.mutability.is_some() {
                 return Fit::Wrong;
@@ -236,8 +242,7 @@ fn compare(expected: &Type, given: &Type, me: &Type) -> Fit {
 }
 
 fn compare_paths(expected: &TypePath, given: &TypePath, me: &Type) -> Fit {
-    // `Self::Inode` may be written as the type it is.
-    if expected.path.segments.len() > 1 || given.qself.is_some() {
+    if given.qself.is_some() {
         return Fit::Unknown;
     }
     let (Some(e), Some(g)) = (expected.path.segments.last(), given.path.segments.last()) else {

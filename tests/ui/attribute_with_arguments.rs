@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Name and version on the impl instead of the struct.
+
+#![allow(unused_variables)]
+
+use bento::prelude::*;
+
+struct MyFs;
+
+#[bento_fs(name = "myfs", version = 1)]
+impl FileSystem for MyFs {
+    fn mount(_: &MountContext) -> Result<Self> {
+        Ok(MyFs)
+    }
+
+    fn load_inode(&self, _: &Context<Self>, _: Ino) -> Result<(Attr, ())> {
+        Err(Errno::EIO)
+    }
+
+    fn lookup(&self, _: &Context<Self>, _: &Inode<Self>, _: &Name) -> Result<Ino> {
+        Err(Errno::ENOENT)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! A slip in a handler's name: it is not reported as missing too.
+
+#![allow(unused_variables)]
+
+use bento::prelude::*;
+
+#[bento_fs(name = "myfs", version = 1)]
+struct MyFs;
+
+#[bento_fs]
+impl FileSystem for MyFs {
+    fn mount(_: &MountContext) -> Result<Self> {
+        Ok(MyFs)
+    }
+
+    fn load_inode(&self, _: &Context<Self>, _: Ino) -> Result<(Attr, ())> {
+        Err(Errno::EIO)
+    }
+
+    fn lokup(&self, _: &Context<Self>, _: &Inode<Self>, _: &Name) -> Result<Ino> {
+        Err(Errno::ENOENT)
+    }
+}
+
+fn main() {}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! An unsafe block in a handler.
+
+#![allow(unused_variables)]
+
+use bento::prelude::*;
+
+#[bento_fs(name = "myfs", version = 1)]
+struct MyFs;
+
+#[bento_fs]
+impl FileSystem for MyFs {
+    fn mount(_: &MountContext) -> Result<Self> {
+        Ok(MyFs)
+    }
+
+    fn load_inode(&self, _: &Context<Self>, _: Ino) -> Result<(Attr, ())> {
+        Err(Errno::EIO)
+    }
+
+    fn lookup(&self, _: &Context<Self>, _: &Inode<Self>, _: &Name) -> Result<Ino> {
+        Err(Errno::ENOENT)
+    }
+
+    fn unmount(&self, cx: &Context<Self>) {
+        let word = 0u64;
+        let _ = unsafe { core::ptr::read(&word) };
+    }
+}
+
+fn main() {}
