@@ -84,7 +84,7 @@ pub static HANDLERS: &[Row] = &[
     row(
         MOUNT,
         "fn statfs(&self, cx: &Context<Self>, statfs: &mut Statfs) -> Result<()>",
-        "Sizes and counts for `statfs(2)`; `statfs` comes preset to zero counts and 4 KiB blocks.",
+        "Sizes and counts for `statfs(2)`; `statfs` comes with the mount's block size and longest name filled in.",
     )
     .also(&["statvfs"]),
     row(
@@ -132,7 +132,7 @@ pub static HANDLERS: &[Row] = &[
     row(
         CACHE,
         "fn forget_inode(&self, cx: &Context<Self>, inode: &Inode<Self>)",
-        "`inode` leaves the cache but lives on; its data is dropped next.",
+        "`inode` leaves the cache, whether it lives on or not; its data is dropped next.",
     )
     .also(&["forget", "batch_forget", "clear_inode"]),
     row(

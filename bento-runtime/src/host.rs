@@ -36,7 +36,7 @@ mod installed {
     /// Hands over the shim's functions, before any thunk is called.
     ///
     /// # Errors
-    /// `EINVAL` when the table is of another ABI version or size, or has a gap.
+    /// `EINVAL` when the table is of another ABI version or shorter than this one.
     pub fn install(host: &'static abi::bento_host) -> crate::errno::Result<()> {
         let table = ptr::from_ref(host);
         if host.abi != abi::BENTO_ABI_VERSION || (host.size as usize) < size_of::<abi::bento_host>() {

@@ -41,7 +41,7 @@ impl<F: FileSystem> Context<F> {
         self.call.get()
     }
 
-    /// The current time, rounded to the mount's granularity.
+    /// The current time, by the clock that inode times are made of.
     pub fn now(&self) -> Timestamp {
         let time = host::now(self.as_raw());
         Timestamp { sec: time.sec, nsec: time.nsec }

@@ -129,7 +129,7 @@ pub trait FileSystem: Declared + Handlers + Sized + Send + Sync + 'static {
     /// The last call of a mount, before the instance is dropped.
     fn unmount(&self, cx: &Context<Self>) {}
 
-    /// Sizes and counts for `statfs(2)`; `statfs` comes preset to zero counts and 4 KiB blocks.
+    /// Sizes and counts for `statfs(2)`; `statfs` comes with the mount's block size and longest name filled in.
     fn statfs(&self, cx: &Context<Self>, statfs: &mut Statfs) -> Result<()> {
         absent()
     }
@@ -169,7 +169,7 @@ pub trait FileSystem: Declared + Handlers + Sized + Send + Sync + 'static {
         absent()
     }
 
-    /// `inode` leaves the cache but lives on; its data is dropped next.
+    /// `inode` leaves the cache, whether it lives on or not; its data is dropped next.
     fn forget_inode(&self, cx: &Context<Self>, inode: &Inode<Self>) {}
 
     // ---- names ----
