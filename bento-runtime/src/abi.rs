@@ -112,9 +112,15 @@ pub struct bento_time {
 const _: () = {
     ["Size of bento_time"][::core::mem::size_of::<bento_time>() - 16usize];
     ["Alignment of bento_time"][::core::mem::align_of::<bento_time>() - 8usize];
-    ["Offset of field: bento_time::sec"][::core::mem::offset_of!(bento_time, sec) - 0usize];
-    ["Offset of field: bento_time::nsec"][::core::mem::offset_of!(bento_time, nsec) - 8usize];
-    ["Offset of field: bento_time::pad"][::core::mem::offset_of!(bento_time, pad) - 12usize];
+    [
+        "Offset of field: bento_time::sec",
+    ][::core::mem::offset_of!(bento_time, sec) - 0usize];
+    [
+        "Offset of field: bento_time::nsec",
+    ][::core::mem::offset_of!(bento_time, nsec) - 8usize];
+    [
+        "Offset of field: bento_time::pad",
+    ][::core::mem::offset_of!(bento_time, pad) - 12usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -126,8 +132,12 @@ pub struct bento_bytes {
 const _: () = {
     ["Size of bento_bytes"][::core::mem::size_of::<bento_bytes>() - 16usize];
     ["Alignment of bento_bytes"][::core::mem::align_of::<bento_bytes>() - 8usize];
-    ["Offset of field: bento_bytes::ptr"][::core::mem::offset_of!(bento_bytes, ptr) - 0usize];
-    ["Offset of field: bento_bytes::len"][::core::mem::offset_of!(bento_bytes, len) - 8usize];
+    [
+        "Offset of field: bento_bytes::ptr",
+    ][::core::mem::offset_of!(bento_bytes, ptr) - 0usize];
+    [
+        "Offset of field: bento_bytes::len",
+    ][::core::mem::offset_of!(bento_bytes, len) - 8usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -140,9 +150,15 @@ pub struct bento_buf {
 const _: () = {
     ["Size of bento_buf"][::core::mem::size_of::<bento_buf>() - 24usize];
     ["Alignment of bento_buf"][::core::mem::align_of::<bento_buf>() - 8usize];
-    ["Offset of field: bento_buf::ptr"][::core::mem::offset_of!(bento_buf, ptr) - 0usize];
-    ["Offset of field: bento_buf::cap"][::core::mem::offset_of!(bento_buf, cap) - 8usize];
-    ["Offset of field: bento_buf::len"][::core::mem::offset_of!(bento_buf, len) - 16usize];
+    [
+        "Offset of field: bento_buf::ptr",
+    ][::core::mem::offset_of!(bento_buf, ptr) - 0usize];
+    [
+        "Offset of field: bento_buf::cap",
+    ][::core::mem::offset_of!(bento_buf, cap) - 8usize];
+    [
+        "Offset of field: bento_buf::len",
+    ][::core::mem::offset_of!(bento_buf, len) - 16usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -159,13 +175,27 @@ pub struct bento_call {
 const _: () = {
     ["Size of bento_call"][::core::mem::size_of::<bento_call>() - 40usize];
     ["Alignment of bento_call"][::core::mem::align_of::<bento_call>() - 8usize];
-    ["Offset of field: bento_call::instance"][::core::mem::offset_of!(bento_call, instance) - 0usize];
-    ["Offset of field: bento_call::sb"][::core::mem::offset_of!(bento_call, sb) - 8usize];
-    ["Offset of field: bento_call::op"][::core::mem::offset_of!(bento_call, op) - 16usize];
-    ["Offset of field: bento_call::outcome"][::core::mem::offset_of!(bento_call, outcome) - 20usize];
-    ["Offset of field: bento_call::stack_limit"][::core::mem::offset_of!(bento_call, stack_limit) - 24usize];
-    ["Offset of field: bento_call::unwinding"][::core::mem::offset_of!(bento_call, unwinding) - 32usize];
-    ["Offset of field: bento_call::generation"][::core::mem::offset_of!(bento_call, generation) - 36usize];
+    [
+        "Offset of field: bento_call::instance",
+    ][::core::mem::offset_of!(bento_call, instance) - 0usize];
+    [
+        "Offset of field: bento_call::sb",
+    ][::core::mem::offset_of!(bento_call, sb) - 8usize];
+    [
+        "Offset of field: bento_call::op",
+    ][::core::mem::offset_of!(bento_call, op) - 16usize];
+    [
+        "Offset of field: bento_call::outcome",
+    ][::core::mem::offset_of!(bento_call, outcome) - 20usize];
+    [
+        "Offset of field: bento_call::stack_limit",
+    ][::core::mem::offset_of!(bento_call, stack_limit) - 24usize];
+    [
+        "Offset of field: bento_call::unwinding",
+    ][::core::mem::offset_of!(bento_call, unwinding) - 32usize];
+    [
+        "Offset of field: bento_call::generation",
+    ][::core::mem::offset_of!(bento_call, generation) - 36usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -177,8 +207,12 @@ pub struct bento_record {
 const _: () = {
     ["Size of bento_record"][::core::mem::size_of::<bento_record>() - 16usize];
     ["Alignment of bento_record"][::core::mem::align_of::<bento_record>() - 8usize];
-    ["Offset of field: bento_record::magic"][::core::mem::offset_of!(bento_record, magic) - 0usize];
-    ["Offset of field: bento_record::call"][::core::mem::offset_of!(bento_record, call) - 8usize];
+    [
+        "Offset of field: bento_record::magic",
+    ][::core::mem::offset_of!(bento_record, magic) - 0usize];
+    [
+        "Offset of field: bento_record::call",
+    ][::core::mem::offset_of!(bento_record, call) - 8usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -192,10 +226,18 @@ pub struct bento_inode {
 const _: () = {
     ["Size of bento_inode"][::core::mem::size_of::<bento_inode>() - 24usize];
     ["Alignment of bento_inode"][::core::mem::align_of::<bento_inode>() - 8usize];
-    ["Offset of field: bento_inode::ino"][::core::mem::offset_of!(bento_inode, ino) - 0usize];
-    ["Offset of field: bento_inode::data"][::core::mem::offset_of!(bento_inode, data) - 8usize];
-    ["Offset of field: bento_inode::data_generation"][::core::mem::offset_of!(bento_inode, data_generation) - 16usize];
-    ["Offset of field: bento_inode::flags"][::core::mem::offset_of!(bento_inode, flags) - 20usize];
+    [
+        "Offset of field: bento_inode::ino",
+    ][::core::mem::offset_of!(bento_inode, ino) - 0usize];
+    [
+        "Offset of field: bento_inode::data",
+    ][::core::mem::offset_of!(bento_inode, data) - 8usize];
+    [
+        "Offset of field: bento_inode::data_generation",
+    ][::core::mem::offset_of!(bento_inode, data_generation) - 16usize];
+    [
+        "Offset of field: bento_inode::flags",
+    ][::core::mem::offset_of!(bento_inode, flags) - 20usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -222,23 +264,57 @@ pub struct bento_attr {
 const _: () = {
     ["Size of bento_attr"][::core::mem::size_of::<bento_attr>() - 128usize];
     ["Alignment of bento_attr"][::core::mem::align_of::<bento_attr>() - 8usize];
-    ["Offset of field: bento_attr::ino"][::core::mem::offset_of!(bento_attr, ino) - 0usize];
-    ["Offset of field: bento_attr::size"][::core::mem::offset_of!(bento_attr, size) - 8usize];
-    ["Offset of field: bento_attr::blocks"][::core::mem::offset_of!(bento_attr, blocks) - 16usize];
-    ["Offset of field: bento_attr::atime"][::core::mem::offset_of!(bento_attr, atime) - 24usize];
-    ["Offset of field: bento_attr::mtime"][::core::mem::offset_of!(bento_attr, mtime) - 40usize];
-    ["Offset of field: bento_attr::ctime"][::core::mem::offset_of!(bento_attr, ctime) - 56usize];
-    ["Offset of field: bento_attr::btime"][::core::mem::offset_of!(bento_attr, btime) - 72usize];
-    ["Offset of field: bento_attr::mode"][::core::mem::offset_of!(bento_attr, mode) - 88usize];
-    ["Offset of field: bento_attr::nlink"][::core::mem::offset_of!(bento_attr, nlink) - 92usize];
-    ["Offset of field: bento_attr::uid"][::core::mem::offset_of!(bento_attr, uid) - 96usize];
-    ["Offset of field: bento_attr::gid"][::core::mem::offset_of!(bento_attr, gid) - 100usize];
-    ["Offset of field: bento_attr::rdev_major"][::core::mem::offset_of!(bento_attr, rdev_major) - 104usize];
-    ["Offset of field: bento_attr::rdev_minor"][::core::mem::offset_of!(bento_attr, rdev_minor) - 108usize];
-    ["Offset of field: bento_attr::generation"][::core::mem::offset_of!(bento_attr, generation) - 112usize];
-    ["Offset of field: bento_attr::flags"][::core::mem::offset_of!(bento_attr, flags) - 116usize];
-    ["Offset of field: bento_attr::blksize"][::core::mem::offset_of!(bento_attr, blksize) - 120usize];
-    ["Offset of field: bento_attr::write_life"][::core::mem::offset_of!(bento_attr, write_life) - 124usize];
+    [
+        "Offset of field: bento_attr::ino",
+    ][::core::mem::offset_of!(bento_attr, ino) - 0usize];
+    [
+        "Offset of field: bento_attr::size",
+    ][::core::mem::offset_of!(bento_attr, size) - 8usize];
+    [
+        "Offset of field: bento_attr::blocks",
+    ][::core::mem::offset_of!(bento_attr, blocks) - 16usize];
+    [
+        "Offset of field: bento_attr::atime",
+    ][::core::mem::offset_of!(bento_attr, atime) - 24usize];
+    [
+        "Offset of field: bento_attr::mtime",
+    ][::core::mem::offset_of!(bento_attr, mtime) - 40usize];
+    [
+        "Offset of field: bento_attr::ctime",
+    ][::core::mem::offset_of!(bento_attr, ctime) - 56usize];
+    [
+        "Offset of field: bento_attr::btime",
+    ][::core::mem::offset_of!(bento_attr, btime) - 72usize];
+    [
+        "Offset of field: bento_attr::mode",
+    ][::core::mem::offset_of!(bento_attr, mode) - 88usize];
+    [
+        "Offset of field: bento_attr::nlink",
+    ][::core::mem::offset_of!(bento_attr, nlink) - 92usize];
+    [
+        "Offset of field: bento_attr::uid",
+    ][::core::mem::offset_of!(bento_attr, uid) - 96usize];
+    [
+        "Offset of field: bento_attr::gid",
+    ][::core::mem::offset_of!(bento_attr, gid) - 100usize];
+    [
+        "Offset of field: bento_attr::rdev_major",
+    ][::core::mem::offset_of!(bento_attr, rdev_major) - 104usize];
+    [
+        "Offset of field: bento_attr::rdev_minor",
+    ][::core::mem::offset_of!(bento_attr, rdev_minor) - 108usize];
+    [
+        "Offset of field: bento_attr::generation",
+    ][::core::mem::offset_of!(bento_attr, generation) - 112usize];
+    [
+        "Offset of field: bento_attr::flags",
+    ][::core::mem::offset_of!(bento_attr, flags) - 116usize];
+    [
+        "Offset of field: bento_attr::blksize",
+    ][::core::mem::offset_of!(bento_attr, blksize) - 120usize];
+    [
+        "Offset of field: bento_attr::write_life",
+    ][::core::mem::offset_of!(bento_attr, write_life) - 124usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -250,8 +326,12 @@ pub struct bento_xattr {
 const _: () = {
     ["Size of bento_xattr"][::core::mem::size_of::<bento_xattr>() - 32usize];
     ["Alignment of bento_xattr"][::core::mem::align_of::<bento_xattr>() - 8usize];
-    ["Offset of field: bento_xattr::name"][::core::mem::offset_of!(bento_xattr, name) - 0usize];
-    ["Offset of field: bento_xattr::value"][::core::mem::offset_of!(bento_xattr, value) - 16usize];
+    [
+        "Offset of field: bento_xattr::name",
+    ][::core::mem::offset_of!(bento_xattr, name) - 0usize];
+    [
+        "Offset of field: bento_xattr::value",
+    ][::core::mem::offset_of!(bento_xattr, value) - 16usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -270,15 +350,33 @@ pub struct bento_new {
 const _: () = {
     ["Size of bento_new"][::core::mem::size_of::<bento_new>() - 48usize];
     ["Alignment of bento_new"][::core::mem::align_of::<bento_new>() - 8usize];
-    ["Offset of field: bento_new::inode"][::core::mem::offset_of!(bento_new, inode) - 0usize];
-    ["Offset of field: bento_new::mode"][::core::mem::offset_of!(bento_new, mode) - 8usize];
-    ["Offset of field: bento_new::uid"][::core::mem::offset_of!(bento_new, uid) - 12usize];
-    ["Offset of field: bento_new::gid"][::core::mem::offset_of!(bento_new, gid) - 16usize];
-    ["Offset of field: bento_new::rdev_major"][::core::mem::offset_of!(bento_new, rdev_major) - 20usize];
-    ["Offset of field: bento_new::rdev_minor"][::core::mem::offset_of!(bento_new, rdev_minor) - 24usize];
-    ["Offset of field: bento_new::assigned"][::core::mem::offset_of!(bento_new, assigned) - 28usize];
-    ["Offset of field: bento_new::xattrs"][::core::mem::offset_of!(bento_new, xattrs) - 32usize];
-    ["Offset of field: bento_new::xattr_count"][::core::mem::offset_of!(bento_new, xattr_count) - 40usize];
+    [
+        "Offset of field: bento_new::inode",
+    ][::core::mem::offset_of!(bento_new, inode) - 0usize];
+    [
+        "Offset of field: bento_new::mode",
+    ][::core::mem::offset_of!(bento_new, mode) - 8usize];
+    [
+        "Offset of field: bento_new::uid",
+    ][::core::mem::offset_of!(bento_new, uid) - 12usize];
+    [
+        "Offset of field: bento_new::gid",
+    ][::core::mem::offset_of!(bento_new, gid) - 16usize];
+    [
+        "Offset of field: bento_new::rdev_major",
+    ][::core::mem::offset_of!(bento_new, rdev_major) - 20usize];
+    [
+        "Offset of field: bento_new::rdev_minor",
+    ][::core::mem::offset_of!(bento_new, rdev_minor) - 24usize];
+    [
+        "Offset of field: bento_new::assigned",
+    ][::core::mem::offset_of!(bento_new, assigned) - 28usize];
+    [
+        "Offset of field: bento_new::xattrs",
+    ][::core::mem::offset_of!(bento_new, xattrs) - 32usize];
+    [
+        "Offset of field: bento_new::xattr_count",
+    ][::core::mem::offset_of!(bento_new, xattr_count) - 40usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -300,22 +398,48 @@ pub struct bento_mount_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_mount_args"][::core::mem::size_of::<bento_mount_args>() - 96usize];
-    ["Alignment of bento_mount_args"][::core::mem::align_of::<bento_mount_args>() - 8usize];
-    ["Offset of field: bento_mount_args::source"][::core::mem::offset_of!(bento_mount_args, source) - 0usize];
-    ["Offset of field: bento_mount_args::options"][::core::mem::offset_of!(bento_mount_args, options) - 16usize];
-    ["Offset of field: bento_mount_args::flags"][::core::mem::offset_of!(bento_mount_args, flags) - 32usize];
-    ["Offset of field: bento_mount_args::why"][::core::mem::offset_of!(bento_mount_args, why) - 36usize];
-    ["Offset of field: bento_mount_args::instance"][::core::mem::offset_of!(bento_mount_args, instance) - 40usize];
-    ["Offset of field: bento_mount_args::root_ino"][::core::mem::offset_of!(bento_mount_args, root_ino) - 48usize];
-    ["Offset of field: bento_mount_args::max_file_size"]
-        [::core::mem::offset_of!(bento_mount_args, max_file_size) - 56usize];
-    ["Offset of field: bento_mount_args::max_bytes"][::core::mem::offset_of!(bento_mount_args, max_bytes) - 64usize];
-    ["Offset of field: bento_mount_args::max_inodes"][::core::mem::offset_of!(bento_mount_args, max_inodes) - 72usize];
-    ["Offset of field: bento_mount_args::block_size"][::core::mem::offset_of!(bento_mount_args, block_size) - 80usize];
-    ["Offset of field: bento_mount_args::magic"][::core::mem::offset_of!(bento_mount_args, magic) - 84usize];
-    ["Offset of field: bento_mount_args::time_granularity"]
-        [::core::mem::offset_of!(bento_mount_args, time_granularity) - 88usize];
-    ["Offset of field: bento_mount_args::name_max"][::core::mem::offset_of!(bento_mount_args, name_max) - 92usize];
+    [
+        "Alignment of bento_mount_args",
+    ][::core::mem::align_of::<bento_mount_args>() - 8usize];
+    [
+        "Offset of field: bento_mount_args::source",
+    ][::core::mem::offset_of!(bento_mount_args, source) - 0usize];
+    [
+        "Offset of field: bento_mount_args::options",
+    ][::core::mem::offset_of!(bento_mount_args, options) - 16usize];
+    [
+        "Offset of field: bento_mount_args::flags",
+    ][::core::mem::offset_of!(bento_mount_args, flags) - 32usize];
+    [
+        "Offset of field: bento_mount_args::why",
+    ][::core::mem::offset_of!(bento_mount_args, why) - 36usize];
+    [
+        "Offset of field: bento_mount_args::instance",
+    ][::core::mem::offset_of!(bento_mount_args, instance) - 40usize];
+    [
+        "Offset of field: bento_mount_args::root_ino",
+    ][::core::mem::offset_of!(bento_mount_args, root_ino) - 48usize];
+    [
+        "Offset of field: bento_mount_args::max_file_size",
+    ][::core::mem::offset_of!(bento_mount_args, max_file_size) - 56usize];
+    [
+        "Offset of field: bento_mount_args::max_bytes",
+    ][::core::mem::offset_of!(bento_mount_args, max_bytes) - 64usize];
+    [
+        "Offset of field: bento_mount_args::max_inodes",
+    ][::core::mem::offset_of!(bento_mount_args, max_inodes) - 72usize];
+    [
+        "Offset of field: bento_mount_args::block_size",
+    ][::core::mem::offset_of!(bento_mount_args, block_size) - 80usize];
+    [
+        "Offset of field: bento_mount_args::magic",
+    ][::core::mem::offset_of!(bento_mount_args, magic) - 84usize];
+    [
+        "Offset of field: bento_mount_args::time_granularity",
+    ][::core::mem::offset_of!(bento_mount_args, time_granularity) - 88usize];
+    [
+        "Offset of field: bento_mount_args::name_max",
+    ][::core::mem::offset_of!(bento_mount_args, name_max) - 92usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -324,9 +448,15 @@ pub struct bento_unmount_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_unmount_args"][::core::mem::size_of::<bento_unmount_args>() - 4usize];
-    ["Alignment of bento_unmount_args"][::core::mem::align_of::<bento_unmount_args>() - 4usize];
-    ["Offset of field: bento_unmount_args::pad"][::core::mem::offset_of!(bento_unmount_args, pad) - 0usize];
+    [
+        "Size of bento_unmount_args",
+    ][::core::mem::size_of::<bento_unmount_args>() - 4usize];
+    [
+        "Alignment of bento_unmount_args",
+    ][::core::mem::align_of::<bento_unmount_args>() - 4usize];
+    [
+        "Offset of field: bento_unmount_args::pad",
+    ][::core::mem::offset_of!(bento_unmount_args, pad) - 0usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -346,18 +476,42 @@ pub struct bento_statfs_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_statfs_args"][::core::mem::size_of::<bento_statfs_args>() - 64usize];
-    ["Alignment of bento_statfs_args"][::core::mem::align_of::<bento_statfs_args>() - 8usize];
-    ["Offset of field: bento_statfs_args::blocks"][::core::mem::offset_of!(bento_statfs_args, blocks) - 0usize];
-    ["Offset of field: bento_statfs_args::bfree"][::core::mem::offset_of!(bento_statfs_args, bfree) - 8usize];
-    ["Offset of field: bento_statfs_args::bavail"][::core::mem::offset_of!(bento_statfs_args, bavail) - 16usize];
-    ["Offset of field: bento_statfs_args::files"][::core::mem::offset_of!(bento_statfs_args, files) - 24usize];
-    ["Offset of field: bento_statfs_args::ffree"][::core::mem::offset_of!(bento_statfs_args, ffree) - 32usize];
-    ["Offset of field: bento_statfs_args::bsize"][::core::mem::offset_of!(bento_statfs_args, bsize) - 40usize];
-    ["Offset of field: bento_statfs_args::frsize"][::core::mem::offset_of!(bento_statfs_args, frsize) - 44usize];
-    ["Offset of field: bento_statfs_args::namelen"][::core::mem::offset_of!(bento_statfs_args, namelen) - 48usize];
-    ["Offset of field: bento_statfs_args::fsid_lo"][::core::mem::offset_of!(bento_statfs_args, fsid_lo) - 52usize];
-    ["Offset of field: bento_statfs_args::fsid_hi"][::core::mem::offset_of!(bento_statfs_args, fsid_hi) - 56usize];
-    ["Offset of field: bento_statfs_args::pad"][::core::mem::offset_of!(bento_statfs_args, pad) - 60usize];
+    [
+        "Alignment of bento_statfs_args",
+    ][::core::mem::align_of::<bento_statfs_args>() - 8usize];
+    [
+        "Offset of field: bento_statfs_args::blocks",
+    ][::core::mem::offset_of!(bento_statfs_args, blocks) - 0usize];
+    [
+        "Offset of field: bento_statfs_args::bfree",
+    ][::core::mem::offset_of!(bento_statfs_args, bfree) - 8usize];
+    [
+        "Offset of field: bento_statfs_args::bavail",
+    ][::core::mem::offset_of!(bento_statfs_args, bavail) - 16usize];
+    [
+        "Offset of field: bento_statfs_args::files",
+    ][::core::mem::offset_of!(bento_statfs_args, files) - 24usize];
+    [
+        "Offset of field: bento_statfs_args::ffree",
+    ][::core::mem::offset_of!(bento_statfs_args, ffree) - 32usize];
+    [
+        "Offset of field: bento_statfs_args::bsize",
+    ][::core::mem::offset_of!(bento_statfs_args, bsize) - 40usize];
+    [
+        "Offset of field: bento_statfs_args::frsize",
+    ][::core::mem::offset_of!(bento_statfs_args, frsize) - 44usize];
+    [
+        "Offset of field: bento_statfs_args::namelen",
+    ][::core::mem::offset_of!(bento_statfs_args, namelen) - 48usize];
+    [
+        "Offset of field: bento_statfs_args::fsid_lo",
+    ][::core::mem::offset_of!(bento_statfs_args, fsid_lo) - 52usize];
+    [
+        "Offset of field: bento_statfs_args::fsid_hi",
+    ][::core::mem::offset_of!(bento_statfs_args, fsid_hi) - 56usize];
+    [
+        "Offset of field: bento_statfs_args::pad",
+    ][::core::mem::offset_of!(bento_statfs_args, pad) - 60usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -366,9 +520,15 @@ pub struct bento_sync_fs_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_sync_fs_args"][::core::mem::size_of::<bento_sync_fs_args>() - 4usize];
-    ["Alignment of bento_sync_fs_args"][::core::mem::align_of::<bento_sync_fs_args>() - 4usize];
-    ["Offset of field: bento_sync_fs_args::wait"][::core::mem::offset_of!(bento_sync_fs_args, wait) - 0usize];
+    [
+        "Size of bento_sync_fs_args",
+    ][::core::mem::size_of::<bento_sync_fs_args>() - 4usize];
+    [
+        "Alignment of bento_sync_fs_args",
+    ][::core::mem::align_of::<bento_sync_fs_args>() - 4usize];
+    [
+        "Offset of field: bento_sync_fs_args::wait",
+    ][::core::mem::offset_of!(bento_sync_fs_args, wait) - 0usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -381,17 +541,27 @@ pub struct bento_reconfigure_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_reconfigure_args"][::core::mem::size_of::<bento_reconfigure_args>() - 40usize];
-    ["Alignment of bento_reconfigure_args"][::core::mem::align_of::<bento_reconfigure_args>() - 8usize];
-    ["Offset of field: bento_reconfigure_args::options"]
-        [::core::mem::offset_of!(bento_reconfigure_args, options) - 0usize];
-    ["Offset of field: bento_reconfigure_args::flags"]
-        [::core::mem::offset_of!(bento_reconfigure_args, flags) - 16usize];
-    ["Offset of field: bento_reconfigure_args::pad"][::core::mem::offset_of!(bento_reconfigure_args, pad) - 20usize];
-    ["Offset of field: bento_reconfigure_args::max_bytes"]
-        [::core::mem::offset_of!(bento_reconfigure_args, max_bytes) - 24usize];
-    ["Offset of field: bento_reconfigure_args::max_inodes"]
-        [::core::mem::offset_of!(bento_reconfigure_args, max_inodes) - 32usize];
+    [
+        "Size of bento_reconfigure_args",
+    ][::core::mem::size_of::<bento_reconfigure_args>() - 40usize];
+    [
+        "Alignment of bento_reconfigure_args",
+    ][::core::mem::align_of::<bento_reconfigure_args>() - 8usize];
+    [
+        "Offset of field: bento_reconfigure_args::options",
+    ][::core::mem::offset_of!(bento_reconfigure_args, options) - 0usize];
+    [
+        "Offset of field: bento_reconfigure_args::flags",
+    ][::core::mem::offset_of!(bento_reconfigure_args, flags) - 16usize];
+    [
+        "Offset of field: bento_reconfigure_args::pad",
+    ][::core::mem::offset_of!(bento_reconfigure_args, pad) - 20usize];
+    [
+        "Offset of field: bento_reconfigure_args::max_bytes",
+    ][::core::mem::offset_of!(bento_reconfigure_args, max_bytes) - 24usize];
+    [
+        "Offset of field: bento_reconfigure_args::max_inodes",
+    ][::core::mem::offset_of!(bento_reconfigure_args, max_inodes) - 32usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -401,8 +571,12 @@ pub struct bento_freeze_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_freeze_args"][::core::mem::size_of::<bento_freeze_args>() - 4usize];
-    ["Alignment of bento_freeze_args"][::core::mem::align_of::<bento_freeze_args>() - 4usize];
-    ["Offset of field: bento_freeze_args::pad"][::core::mem::offset_of!(bento_freeze_args, pad) - 0usize];
+    [
+        "Alignment of bento_freeze_args",
+    ][::core::mem::align_of::<bento_freeze_args>() - 4usize];
+    [
+        "Offset of field: bento_freeze_args::pad",
+    ][::core::mem::offset_of!(bento_freeze_args, pad) - 0usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -412,10 +586,18 @@ pub struct bento_load_inode_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_load_inode_args"][::core::mem::size_of::<bento_load_inode_args>() - 136usize];
-    ["Alignment of bento_load_inode_args"][::core::mem::align_of::<bento_load_inode_args>() - 8usize];
-    ["Offset of field: bento_load_inode_args::inode"][::core::mem::offset_of!(bento_load_inode_args, inode) - 0usize];
-    ["Offset of field: bento_load_inode_args::attr"][::core::mem::offset_of!(bento_load_inode_args, attr) - 8usize];
+    [
+        "Size of bento_load_inode_args",
+    ][::core::mem::size_of::<bento_load_inode_args>() - 136usize];
+    [
+        "Alignment of bento_load_inode_args",
+    ][::core::mem::align_of::<bento_load_inode_args>() - 8usize];
+    [
+        "Offset of field: bento_load_inode_args::inode",
+    ][::core::mem::offset_of!(bento_load_inode_args, inode) - 0usize];
+    [
+        "Offset of field: bento_load_inode_args::attr",
+    ][::core::mem::offset_of!(bento_load_inode_args, attr) - 8usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -430,13 +612,27 @@ pub struct bento_inode_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_inode_args"][::core::mem::size_of::<bento_inode_args>() - 40usize];
-    ["Alignment of bento_inode_args"][::core::mem::align_of::<bento_inode_args>() - 8usize];
-    ["Offset of field: bento_inode_args::inode"][::core::mem::offset_of!(bento_inode_args, inode) - 0usize];
-    ["Offset of field: bento_inode_args::a"][::core::mem::offset_of!(bento_inode_args, a) - 8usize];
-    ["Offset of field: bento_inode_args::b"][::core::mem::offset_of!(bento_inode_args, b) - 16usize];
-    ["Offset of field: bento_inode_args::flags"][::core::mem::offset_of!(bento_inode_args, flags) - 24usize];
-    ["Offset of field: bento_inode_args::pad"][::core::mem::offset_of!(bento_inode_args, pad) - 28usize];
-    ["Offset of field: bento_inode_args::out"][::core::mem::offset_of!(bento_inode_args, out) - 32usize];
+    [
+        "Alignment of bento_inode_args",
+    ][::core::mem::align_of::<bento_inode_args>() - 8usize];
+    [
+        "Offset of field: bento_inode_args::inode",
+    ][::core::mem::offset_of!(bento_inode_args, inode) - 0usize];
+    [
+        "Offset of field: bento_inode_args::a",
+    ][::core::mem::offset_of!(bento_inode_args, a) - 8usize];
+    [
+        "Offset of field: bento_inode_args::b",
+    ][::core::mem::offset_of!(bento_inode_args, b) - 16usize];
+    [
+        "Offset of field: bento_inode_args::flags",
+    ][::core::mem::offset_of!(bento_inode_args, flags) - 24usize];
+    [
+        "Offset of field: bento_inode_args::pad",
+    ][::core::mem::offset_of!(bento_inode_args, pad) - 28usize];
+    [
+        "Offset of field: bento_inode_args::out",
+    ][::core::mem::offset_of!(bento_inode_args, out) - 32usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -448,10 +644,18 @@ pub struct bento_lookup_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_lookup_args"][::core::mem::size_of::<bento_lookup_args>() - 32usize];
-    ["Alignment of bento_lookup_args"][::core::mem::align_of::<bento_lookup_args>() - 8usize];
-    ["Offset of field: bento_lookup_args::dir"][::core::mem::offset_of!(bento_lookup_args, dir) - 0usize];
-    ["Offset of field: bento_lookup_args::name"][::core::mem::offset_of!(bento_lookup_args, name) - 8usize];
-    ["Offset of field: bento_lookup_args::ino"][::core::mem::offset_of!(bento_lookup_args, ino) - 24usize];
+    [
+        "Alignment of bento_lookup_args",
+    ][::core::mem::align_of::<bento_lookup_args>() - 8usize];
+    [
+        "Offset of field: bento_lookup_args::dir",
+    ][::core::mem::offset_of!(bento_lookup_args, dir) - 0usize];
+    [
+        "Offset of field: bento_lookup_args::name",
+    ][::core::mem::offset_of!(bento_lookup_args, name) - 8usize];
+    [
+        "Offset of field: bento_lookup_args::ino",
+    ][::core::mem::offset_of!(bento_lookup_args, ino) - 24usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -466,13 +670,27 @@ pub struct bento_make_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_make_args"][::core::mem::size_of::<bento_make_args>() - 96usize];
-    ["Alignment of bento_make_args"][::core::mem::align_of::<bento_make_args>() - 8usize];
-    ["Offset of field: bento_make_args::dir"][::core::mem::offset_of!(bento_make_args, dir) - 0usize];
-    ["Offset of field: bento_make_args::name"][::core::mem::offset_of!(bento_make_args, name) - 8usize];
-    ["Offset of field: bento_make_args::target"][::core::mem::offset_of!(bento_make_args, target) - 24usize];
-    ["Offset of field: bento_make_args::node"][::core::mem::offset_of!(bento_make_args, node) - 40usize];
-    ["Offset of field: bento_make_args::flags"][::core::mem::offset_of!(bento_make_args, flags) - 88usize];
-    ["Offset of field: bento_make_args::pad"][::core::mem::offset_of!(bento_make_args, pad) - 92usize];
+    [
+        "Alignment of bento_make_args",
+    ][::core::mem::align_of::<bento_make_args>() - 8usize];
+    [
+        "Offset of field: bento_make_args::dir",
+    ][::core::mem::offset_of!(bento_make_args, dir) - 0usize];
+    [
+        "Offset of field: bento_make_args::name",
+    ][::core::mem::offset_of!(bento_make_args, name) - 8usize];
+    [
+        "Offset of field: bento_make_args::target",
+    ][::core::mem::offset_of!(bento_make_args, target) - 24usize];
+    [
+        "Offset of field: bento_make_args::node",
+    ][::core::mem::offset_of!(bento_make_args, node) - 40usize];
+    [
+        "Offset of field: bento_make_args::flags",
+    ][::core::mem::offset_of!(bento_make_args, flags) - 88usize];
+    [
+        "Offset of field: bento_make_args::pad",
+    ][::core::mem::offset_of!(bento_make_args, pad) - 92usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -484,10 +702,18 @@ pub struct bento_entry_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_entry_args"][::core::mem::size_of::<bento_entry_args>() - 32usize];
-    ["Alignment of bento_entry_args"][::core::mem::align_of::<bento_entry_args>() - 8usize];
-    ["Offset of field: bento_entry_args::dir"][::core::mem::offset_of!(bento_entry_args, dir) - 0usize];
-    ["Offset of field: bento_entry_args::name"][::core::mem::offset_of!(bento_entry_args, name) - 8usize];
-    ["Offset of field: bento_entry_args::inode"][::core::mem::offset_of!(bento_entry_args, inode) - 24usize];
+    [
+        "Alignment of bento_entry_args",
+    ][::core::mem::align_of::<bento_entry_args>() - 8usize];
+    [
+        "Offset of field: bento_entry_args::dir",
+    ][::core::mem::offset_of!(bento_entry_args, dir) - 0usize];
+    [
+        "Offset of field: bento_entry_args::name",
+    ][::core::mem::offset_of!(bento_entry_args, name) - 8usize];
+    [
+        "Offset of field: bento_entry_args::inode",
+    ][::core::mem::offset_of!(bento_entry_args, inode) - 24usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -505,16 +731,36 @@ pub struct bento_rename_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_rename_args"][::core::mem::size_of::<bento_rename_args>() - 80usize];
-    ["Alignment of bento_rename_args"][::core::mem::align_of::<bento_rename_args>() - 8usize];
-    ["Offset of field: bento_rename_args::old_dir"][::core::mem::offset_of!(bento_rename_args, old_dir) - 0usize];
-    ["Offset of field: bento_rename_args::old_name"][::core::mem::offset_of!(bento_rename_args, old_name) - 8usize];
-    ["Offset of field: bento_rename_args::inode"][::core::mem::offset_of!(bento_rename_args, inode) - 24usize];
-    ["Offset of field: bento_rename_args::new_dir"][::core::mem::offset_of!(bento_rename_args, new_dir) - 32usize];
-    ["Offset of field: bento_rename_args::new_name"][::core::mem::offset_of!(bento_rename_args, new_name) - 40usize];
-    ["Offset of field: bento_rename_args::target"][::core::mem::offset_of!(bento_rename_args, target) - 56usize];
-    ["Offset of field: bento_rename_args::whiteout"][::core::mem::offset_of!(bento_rename_args, whiteout) - 64usize];
-    ["Offset of field: bento_rename_args::flags"][::core::mem::offset_of!(bento_rename_args, flags) - 72usize];
-    ["Offset of field: bento_rename_args::pad"][::core::mem::offset_of!(bento_rename_args, pad) - 76usize];
+    [
+        "Alignment of bento_rename_args",
+    ][::core::mem::align_of::<bento_rename_args>() - 8usize];
+    [
+        "Offset of field: bento_rename_args::old_dir",
+    ][::core::mem::offset_of!(bento_rename_args, old_dir) - 0usize];
+    [
+        "Offset of field: bento_rename_args::old_name",
+    ][::core::mem::offset_of!(bento_rename_args, old_name) - 8usize];
+    [
+        "Offset of field: bento_rename_args::inode",
+    ][::core::mem::offset_of!(bento_rename_args, inode) - 24usize];
+    [
+        "Offset of field: bento_rename_args::new_dir",
+    ][::core::mem::offset_of!(bento_rename_args, new_dir) - 32usize];
+    [
+        "Offset of field: bento_rename_args::new_name",
+    ][::core::mem::offset_of!(bento_rename_args, new_name) - 40usize];
+    [
+        "Offset of field: bento_rename_args::target",
+    ][::core::mem::offset_of!(bento_rename_args, target) - 56usize];
+    [
+        "Offset of field: bento_rename_args::whiteout",
+    ][::core::mem::offset_of!(bento_rename_args, whiteout) - 64usize];
+    [
+        "Offset of field: bento_rename_args::flags",
+    ][::core::mem::offset_of!(bento_rename_args, flags) - 72usize];
+    [
+        "Offset of field: bento_rename_args::pad",
+    ][::core::mem::offset_of!(bento_rename_args, pad) - 76usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -524,10 +770,18 @@ pub struct bento_get_link_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_get_link_args"][::core::mem::size_of::<bento_get_link_args>() - 32usize];
-    ["Alignment of bento_get_link_args"][::core::mem::align_of::<bento_get_link_args>() - 8usize];
-    ["Offset of field: bento_get_link_args::inode"][::core::mem::offset_of!(bento_get_link_args, inode) - 0usize];
-    ["Offset of field: bento_get_link_args::target"][::core::mem::offset_of!(bento_get_link_args, target) - 8usize];
+    [
+        "Size of bento_get_link_args",
+    ][::core::mem::size_of::<bento_get_link_args>() - 32usize];
+    [
+        "Alignment of bento_get_link_args",
+    ][::core::mem::align_of::<bento_get_link_args>() - 8usize];
+    [
+        "Offset of field: bento_get_link_args::inode",
+    ][::core::mem::offset_of!(bento_get_link_args, inode) - 0usize];
+    [
+        "Offset of field: bento_get_link_args::target",
+    ][::core::mem::offset_of!(bento_get_link_args, target) - 8usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -539,12 +793,24 @@ pub struct bento_setattr_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_setattr_args"][::core::mem::size_of::<bento_setattr_args>() - 24usize];
-    ["Alignment of bento_setattr_args"][::core::mem::align_of::<bento_setattr_args>() - 8usize];
-    ["Offset of field: bento_setattr_args::inode"][::core::mem::offset_of!(bento_setattr_args, inode) - 0usize];
-    ["Offset of field: bento_setattr_args::attr"][::core::mem::offset_of!(bento_setattr_args, attr) - 8usize];
-    ["Offset of field: bento_setattr_args::valid"][::core::mem::offset_of!(bento_setattr_args, valid) - 16usize];
-    ["Offset of field: bento_setattr_args::pad"][::core::mem::offset_of!(bento_setattr_args, pad) - 20usize];
+    [
+        "Size of bento_setattr_args",
+    ][::core::mem::size_of::<bento_setattr_args>() - 24usize];
+    [
+        "Alignment of bento_setattr_args",
+    ][::core::mem::align_of::<bento_setattr_args>() - 8usize];
+    [
+        "Offset of field: bento_setattr_args::inode",
+    ][::core::mem::offset_of!(bento_setattr_args, inode) - 0usize];
+    [
+        "Offset of field: bento_setattr_args::attr",
+    ][::core::mem::offset_of!(bento_setattr_args, attr) - 8usize];
+    [
+        "Offset of field: bento_setattr_args::valid",
+    ][::core::mem::offset_of!(bento_setattr_args, valid) - 16usize];
+    [
+        "Offset of field: bento_setattr_args::pad",
+    ][::core::mem::offset_of!(bento_setattr_args, pad) - 20usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -557,15 +823,27 @@ pub struct bento_getattr_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_getattr_args"][::core::mem::size_of::<bento_getattr_args>() - 152usize];
-    ["Alignment of bento_getattr_args"][::core::mem::align_of::<bento_getattr_args>() - 8usize];
-    ["Offset of field: bento_getattr_args::inode"][::core::mem::offset_of!(bento_getattr_args, inode) - 0usize];
-    ["Offset of field: bento_getattr_args::attr"][::core::mem::offset_of!(bento_getattr_args, attr) - 8usize];
-    ["Offset of field: bento_getattr_args::attributes"]
-        [::core::mem::offset_of!(bento_getattr_args, attributes) - 136usize];
-    ["Offset of field: bento_getattr_args::request_mask"]
-        [::core::mem::offset_of!(bento_getattr_args, request_mask) - 144usize];
-    ["Offset of field: bento_getattr_args::pad"][::core::mem::offset_of!(bento_getattr_args, pad) - 148usize];
+    [
+        "Size of bento_getattr_args",
+    ][::core::mem::size_of::<bento_getattr_args>() - 152usize];
+    [
+        "Alignment of bento_getattr_args",
+    ][::core::mem::align_of::<bento_getattr_args>() - 8usize];
+    [
+        "Offset of field: bento_getattr_args::inode",
+    ][::core::mem::offset_of!(bento_getattr_args, inode) - 0usize];
+    [
+        "Offset of field: bento_getattr_args::attr",
+    ][::core::mem::offset_of!(bento_getattr_args, attr) - 8usize];
+    [
+        "Offset of field: bento_getattr_args::attributes",
+    ][::core::mem::offset_of!(bento_getattr_args, attributes) - 136usize];
+    [
+        "Offset of field: bento_getattr_args::request_mask",
+    ][::core::mem::offset_of!(bento_getattr_args, request_mask) - 144usize];
+    [
+        "Offset of field: bento_getattr_args::pad",
+    ][::core::mem::offset_of!(bento_getattr_args, pad) - 148usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -576,11 +854,21 @@ pub struct bento_getxattr_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_getxattr_args"][::core::mem::size_of::<bento_getxattr_args>() - 48usize];
-    ["Alignment of bento_getxattr_args"][::core::mem::align_of::<bento_getxattr_args>() - 8usize];
-    ["Offset of field: bento_getxattr_args::inode"][::core::mem::offset_of!(bento_getxattr_args, inode) - 0usize];
-    ["Offset of field: bento_getxattr_args::name"][::core::mem::offset_of!(bento_getxattr_args, name) - 8usize];
-    ["Offset of field: bento_getxattr_args::value"][::core::mem::offset_of!(bento_getxattr_args, value) - 24usize];
+    [
+        "Size of bento_getxattr_args",
+    ][::core::mem::size_of::<bento_getxattr_args>() - 48usize];
+    [
+        "Alignment of bento_getxattr_args",
+    ][::core::mem::align_of::<bento_getxattr_args>() - 8usize];
+    [
+        "Offset of field: bento_getxattr_args::inode",
+    ][::core::mem::offset_of!(bento_getxattr_args, inode) - 0usize];
+    [
+        "Offset of field: bento_getxattr_args::name",
+    ][::core::mem::offset_of!(bento_getxattr_args, name) - 8usize];
+    [
+        "Offset of field: bento_getxattr_args::value",
+    ][::core::mem::offset_of!(bento_getxattr_args, value) - 24usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -590,10 +878,18 @@ pub struct bento_listxattr_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_listxattr_args"][::core::mem::size_of::<bento_listxattr_args>() - 32usize];
-    ["Alignment of bento_listxattr_args"][::core::mem::align_of::<bento_listxattr_args>() - 8usize];
-    ["Offset of field: bento_listxattr_args::inode"][::core::mem::offset_of!(bento_listxattr_args, inode) - 0usize];
-    ["Offset of field: bento_listxattr_args::names"][::core::mem::offset_of!(bento_listxattr_args, names) - 8usize];
+    [
+        "Size of bento_listxattr_args",
+    ][::core::mem::size_of::<bento_listxattr_args>() - 32usize];
+    [
+        "Alignment of bento_listxattr_args",
+    ][::core::mem::align_of::<bento_listxattr_args>() - 8usize];
+    [
+        "Offset of field: bento_listxattr_args::inode",
+    ][::core::mem::offset_of!(bento_listxattr_args, inode) - 0usize];
+    [
+        "Offset of field: bento_listxattr_args::names",
+    ][::core::mem::offset_of!(bento_listxattr_args, names) - 8usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -606,13 +902,27 @@ pub struct bento_setxattr_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_setxattr_args"][::core::mem::size_of::<bento_setxattr_args>() - 48usize];
-    ["Alignment of bento_setxattr_args"][::core::mem::align_of::<bento_setxattr_args>() - 8usize];
-    ["Offset of field: bento_setxattr_args::inode"][::core::mem::offset_of!(bento_setxattr_args, inode) - 0usize];
-    ["Offset of field: bento_setxattr_args::name"][::core::mem::offset_of!(bento_setxattr_args, name) - 8usize];
-    ["Offset of field: bento_setxattr_args::value"][::core::mem::offset_of!(bento_setxattr_args, value) - 24usize];
-    ["Offset of field: bento_setxattr_args::flags"][::core::mem::offset_of!(bento_setxattr_args, flags) - 40usize];
-    ["Offset of field: bento_setxattr_args::pad"][::core::mem::offset_of!(bento_setxattr_args, pad) - 44usize];
+    [
+        "Size of bento_setxattr_args",
+    ][::core::mem::size_of::<bento_setxattr_args>() - 48usize];
+    [
+        "Alignment of bento_setxattr_args",
+    ][::core::mem::align_of::<bento_setxattr_args>() - 8usize];
+    [
+        "Offset of field: bento_setxattr_args::inode",
+    ][::core::mem::offset_of!(bento_setxattr_args, inode) - 0usize];
+    [
+        "Offset of field: bento_setxattr_args::name",
+    ][::core::mem::offset_of!(bento_setxattr_args, name) - 8usize];
+    [
+        "Offset of field: bento_setxattr_args::value",
+    ][::core::mem::offset_of!(bento_setxattr_args, value) - 24usize];
+    [
+        "Offset of field: bento_setxattr_args::flags",
+    ][::core::mem::offset_of!(bento_setxattr_args, flags) - 40usize];
+    [
+        "Offset of field: bento_setxattr_args::pad",
+    ][::core::mem::offset_of!(bento_setxattr_args, pad) - 44usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -622,10 +932,18 @@ pub struct bento_removexattr_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_removexattr_args"][::core::mem::size_of::<bento_removexattr_args>() - 24usize];
-    ["Alignment of bento_removexattr_args"][::core::mem::align_of::<bento_removexattr_args>() - 8usize];
-    ["Offset of field: bento_removexattr_args::inode"][::core::mem::offset_of!(bento_removexattr_args, inode) - 0usize];
-    ["Offset of field: bento_removexattr_args::name"][::core::mem::offset_of!(bento_removexattr_args, name) - 8usize];
+    [
+        "Size of bento_removexattr_args",
+    ][::core::mem::size_of::<bento_removexattr_args>() - 24usize];
+    [
+        "Alignment of bento_removexattr_args",
+    ][::core::mem::align_of::<bento_removexattr_args>() - 8usize];
+    [
+        "Offset of field: bento_removexattr_args::inode",
+    ][::core::mem::offset_of!(bento_removexattr_args, inode) - 0usize];
+    [
+        "Offset of field: bento_removexattr_args::name",
+    ][::core::mem::offset_of!(bento_removexattr_args, name) - 8usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -636,11 +954,21 @@ pub struct bento_fileattr_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_fileattr_args"][::core::mem::size_of::<bento_fileattr_args>() - 16usize];
-    ["Alignment of bento_fileattr_args"][::core::mem::align_of::<bento_fileattr_args>() - 8usize];
-    ["Offset of field: bento_fileattr_args::inode"][::core::mem::offset_of!(bento_fileattr_args, inode) - 0usize];
-    ["Offset of field: bento_fileattr_args::flags"][::core::mem::offset_of!(bento_fileattr_args, flags) - 8usize];
-    ["Offset of field: bento_fileattr_args::projid"][::core::mem::offset_of!(bento_fileattr_args, projid) - 12usize];
+    [
+        "Size of bento_fileattr_args",
+    ][::core::mem::size_of::<bento_fileattr_args>() - 16usize];
+    [
+        "Alignment of bento_fileattr_args",
+    ][::core::mem::align_of::<bento_fileattr_args>() - 8usize];
+    [
+        "Offset of field: bento_fileattr_args::inode",
+    ][::core::mem::offset_of!(bento_fileattr_args, inode) - 0usize];
+    [
+        "Offset of field: bento_fileattr_args::flags",
+    ][::core::mem::offset_of!(bento_fileattr_args, flags) - 8usize];
+    [
+        "Offset of field: bento_fileattr_args::projid",
+    ][::core::mem::offset_of!(bento_fileattr_args, projid) - 12usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -655,11 +983,21 @@ pub struct bento_dirent {
 const _: () = {
     ["Size of bento_dirent"][::core::mem::size_of::<bento_dirent>() - 24usize];
     ["Alignment of bento_dirent"][::core::mem::align_of::<bento_dirent>() - 8usize];
-    ["Offset of field: bento_dirent::ino"][::core::mem::offset_of!(bento_dirent, ino) - 0usize];
-    ["Offset of field: bento_dirent::next"][::core::mem::offset_of!(bento_dirent, next) - 8usize];
-    ["Offset of field: bento_dirent::namelen"][::core::mem::offset_of!(bento_dirent, namelen) - 16usize];
-    ["Offset of field: bento_dirent::type_"][::core::mem::offset_of!(bento_dirent, type_) - 18usize];
-    ["Offset of field: bento_dirent::pad"][::core::mem::offset_of!(bento_dirent, pad) - 19usize];
+    [
+        "Offset of field: bento_dirent::ino",
+    ][::core::mem::offset_of!(bento_dirent, ino) - 0usize];
+    [
+        "Offset of field: bento_dirent::next",
+    ][::core::mem::offset_of!(bento_dirent, next) - 8usize];
+    [
+        "Offset of field: bento_dirent::namelen",
+    ][::core::mem::offset_of!(bento_dirent, namelen) - 16usize];
+    [
+        "Offset of field: bento_dirent::type_",
+    ][::core::mem::offset_of!(bento_dirent, type_) - 18usize];
+    [
+        "Offset of field: bento_dirent::pad",
+    ][::core::mem::offset_of!(bento_dirent, pad) - 19usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -672,13 +1010,27 @@ pub struct bento_iterate_args {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_iterate_args"][::core::mem::size_of::<bento_iterate_args>() - 48usize];
-    ["Alignment of bento_iterate_args"][::core::mem::align_of::<bento_iterate_args>() - 8usize];
-    ["Offset of field: bento_iterate_args::dir"][::core::mem::offset_of!(bento_iterate_args, dir) - 0usize];
-    ["Offset of field: bento_iterate_args::pos"][::core::mem::offset_of!(bento_iterate_args, pos) - 8usize];
-    ["Offset of field: bento_iterate_args::entries"][::core::mem::offset_of!(bento_iterate_args, entries) - 16usize];
-    ["Offset of field: bento_iterate_args::end"][::core::mem::offset_of!(bento_iterate_args, end) - 40usize];
-    ["Offset of field: bento_iterate_args::pad"][::core::mem::offset_of!(bento_iterate_args, pad) - 44usize];
+    [
+        "Size of bento_iterate_args",
+    ][::core::mem::size_of::<bento_iterate_args>() - 48usize];
+    [
+        "Alignment of bento_iterate_args",
+    ][::core::mem::align_of::<bento_iterate_args>() - 8usize];
+    [
+        "Offset of field: bento_iterate_args::dir",
+    ][::core::mem::offset_of!(bento_iterate_args, dir) - 0usize];
+    [
+        "Offset of field: bento_iterate_args::pos",
+    ][::core::mem::offset_of!(bento_iterate_args, pos) - 8usize];
+    [
+        "Offset of field: bento_iterate_args::entries",
+    ][::core::mem::offset_of!(bento_iterate_args, entries) - 16usize];
+    [
+        "Offset of field: bento_iterate_args::end",
+    ][::core::mem::offset_of!(bento_iterate_args, end) - 40usize];
+    [
+        "Offset of field: bento_iterate_args::pad",
+    ][::core::mem::offset_of!(bento_iterate_args, pad) - 44usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -691,11 +1043,21 @@ pub struct bento_read_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_read_args"][::core::mem::size_of::<bento_read_args>() - 32usize];
-    ["Alignment of bento_read_args"][::core::mem::align_of::<bento_read_args>() - 8usize];
-    ["Offset of field: bento_read_args::inode"][::core::mem::offset_of!(bento_read_args, inode) - 0usize];
-    ["Offset of field: bento_read_args::offset"][::core::mem::offset_of!(bento_read_args, offset) - 8usize];
-    ["Offset of field: bento_read_args::len"][::core::mem::offset_of!(bento_read_args, len) - 16usize];
-    ["Offset of field: bento_read_args::sink"][::core::mem::offset_of!(bento_read_args, sink) - 24usize];
+    [
+        "Alignment of bento_read_args",
+    ][::core::mem::align_of::<bento_read_args>() - 8usize];
+    [
+        "Offset of field: bento_read_args::inode",
+    ][::core::mem::offset_of!(bento_read_args, inode) - 0usize];
+    [
+        "Offset of field: bento_read_args::offset",
+    ][::core::mem::offset_of!(bento_read_args, offset) - 8usize];
+    [
+        "Offset of field: bento_read_args::len",
+    ][::core::mem::offset_of!(bento_read_args, len) - 16usize];
+    [
+        "Offset of field: bento_read_args::sink",
+    ][::core::mem::offset_of!(bento_read_args, sink) - 24usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -710,13 +1072,27 @@ pub struct bento_write_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_write_args"][::core::mem::size_of::<bento_write_args>() - 40usize];
-    ["Alignment of bento_write_args"][::core::mem::align_of::<bento_write_args>() - 8usize];
-    ["Offset of field: bento_write_args::inode"][::core::mem::offset_of!(bento_write_args, inode) - 0usize];
-    ["Offset of field: bento_write_args::offset"][::core::mem::offset_of!(bento_write_args, offset) - 8usize];
-    ["Offset of field: bento_write_args::len"][::core::mem::offset_of!(bento_write_args, len) - 16usize];
-    ["Offset of field: bento_write_args::source"][::core::mem::offset_of!(bento_write_args, source) - 24usize];
-    ["Offset of field: bento_write_args::write_life"][::core::mem::offset_of!(bento_write_args, write_life) - 32usize];
-    ["Offset of field: bento_write_args::pad"][::core::mem::offset_of!(bento_write_args, pad) - 36usize];
+    [
+        "Alignment of bento_write_args",
+    ][::core::mem::align_of::<bento_write_args>() - 8usize];
+    [
+        "Offset of field: bento_write_args::inode",
+    ][::core::mem::offset_of!(bento_write_args, inode) - 0usize];
+    [
+        "Offset of field: bento_write_args::offset",
+    ][::core::mem::offset_of!(bento_write_args, offset) - 8usize];
+    [
+        "Offset of field: bento_write_args::len",
+    ][::core::mem::offset_of!(bento_write_args, len) - 16usize];
+    [
+        "Offset of field: bento_write_args::source",
+    ][::core::mem::offset_of!(bento_write_args, source) - 24usize];
+    [
+        "Offset of field: bento_write_args::write_life",
+    ][::core::mem::offset_of!(bento_write_args, write_life) - 32usize];
+    [
+        "Offset of field: bento_write_args::pad",
+    ][::core::mem::offset_of!(bento_write_args, pad) - 36usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -731,13 +1107,27 @@ pub struct bento_ioctl_args {
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_ioctl_args"][::core::mem::size_of::<bento_ioctl_args>() - 64usize];
-    ["Alignment of bento_ioctl_args"][::core::mem::align_of::<bento_ioctl_args>() - 8usize];
-    ["Offset of field: bento_ioctl_args::inode"][::core::mem::offset_of!(bento_ioctl_args, inode) - 0usize];
-    ["Offset of field: bento_ioctl_args::cmd"][::core::mem::offset_of!(bento_ioctl_args, cmd) - 8usize];
-    ["Offset of field: bento_ioctl_args::flags"][::core::mem::offset_of!(bento_ioctl_args, flags) - 12usize];
-    ["Offset of field: bento_ioctl_args::arg"][::core::mem::offset_of!(bento_ioctl_args, arg) - 16usize];
-    ["Offset of field: bento_ioctl_args::input"][::core::mem::offset_of!(bento_ioctl_args, input) - 24usize];
-    ["Offset of field: bento_ioctl_args::output"][::core::mem::offset_of!(bento_ioctl_args, output) - 40usize];
+    [
+        "Alignment of bento_ioctl_args",
+    ][::core::mem::align_of::<bento_ioctl_args>() - 8usize];
+    [
+        "Offset of field: bento_ioctl_args::inode",
+    ][::core::mem::offset_of!(bento_ioctl_args, inode) - 0usize];
+    [
+        "Offset of field: bento_ioctl_args::cmd",
+    ][::core::mem::offset_of!(bento_ioctl_args, cmd) - 8usize];
+    [
+        "Offset of field: bento_ioctl_args::flags",
+    ][::core::mem::offset_of!(bento_ioctl_args, flags) - 12usize];
+    [
+        "Offset of field: bento_ioctl_args::arg",
+    ][::core::mem::offset_of!(bento_ioctl_args, arg) - 16usize];
+    [
+        "Offset of field: bento_ioctl_args::input",
+    ][::core::mem::offset_of!(bento_ioctl_args, input) - 24usize];
+    [
+        "Offset of field: bento_ioctl_args::output",
+    ][::core::mem::offset_of!(bento_ioctl_args, output) - 40usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -749,132 +1139,323 @@ pub struct bento_ops {
     pub data: u32,
     pub handlers: u64,
     pub inode_data_size: u64,
-    pub mount: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_mount_args) -> i64>,
-    pub unmount:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_unmount_args) -> i64>,
-    pub statfs:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_statfs_args) -> i64>,
-    pub sync_fs:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_sync_fs_args) -> i64>,
-    pub reconfigure:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_reconfigure_args) -> i64>,
-    pub freeze:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_freeze_args) -> i64>,
-    pub thaw: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_freeze_args) -> i64>,
-    pub load_inode:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_load_inode_args) -> i64>,
-    pub write_inode:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub evict_inode:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub forget_inode:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub lookup:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_lookup_args) -> i64>,
-    pub create: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_make_args) -> i64>,
-    pub mkdir: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_make_args) -> i64>,
-    pub mknod: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_make_args) -> i64>,
-    pub symlink: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_make_args) -> i64>,
-    pub link: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_entry_args) -> i64>,
-    pub unlink: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_entry_args) -> i64>,
-    pub rmdir: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_entry_args) -> i64>,
-    pub rename:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_rename_args) -> i64>,
-    pub tmpfile: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_make_args) -> i64>,
-    pub get_link:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_get_link_args) -> i64>,
-    pub setattr:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_setattr_args) -> i64>,
-    pub getattr:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_getattr_args) -> i64>,
-    pub permission:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub getxattr:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_getxattr_args) -> i64>,
-    pub listxattr:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_listxattr_args) -> i64>,
-    pub setxattr:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_setxattr_args) -> i64>,
-    pub removexattr:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_removexattr_args) -> i64>,
-    pub fileattr_get:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_fileattr_args) -> i64>,
-    pub fileattr_set:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_fileattr_args) -> i64>,
-    pub iterate:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_iterate_args) -> i64>,
-    pub open: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub release:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub flush: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub fsync: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub read: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_read_args) -> i64>,
-    pub write: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_write_args) -> i64>,
-    pub fallocate:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub ioctl: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_ioctl_args) -> i64>,
-    pub poll: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub seek: ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub fadvise:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
-    pub get_parent:
-        ::core::option::Option<unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64>,
+    pub mount: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_mount_args) -> i64,
+    >,
+    pub unmount: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_unmount_args) -> i64,
+    >,
+    pub statfs: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_statfs_args) -> i64,
+    >,
+    pub sync_fs: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_sync_fs_args) -> i64,
+    >,
+    pub reconfigure: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_reconfigure_args,
+        ) -> i64,
+    >,
+    pub freeze: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_freeze_args) -> i64,
+    >,
+    pub thaw: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_freeze_args) -> i64,
+    >,
+    pub load_inode: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_load_inode_args,
+        ) -> i64,
+    >,
+    pub write_inode: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub evict_inode: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub forget_inode: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub lookup: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_lookup_args) -> i64,
+    >,
+    pub create: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_make_args) -> i64,
+    >,
+    pub mkdir: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_make_args) -> i64,
+    >,
+    pub mknod: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_make_args) -> i64,
+    >,
+    pub symlink: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_make_args) -> i64,
+    >,
+    pub link: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_entry_args) -> i64,
+    >,
+    pub unlink: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_entry_args) -> i64,
+    >,
+    pub rmdir: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_entry_args) -> i64,
+    >,
+    pub rename: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_rename_args) -> i64,
+    >,
+    pub tmpfile: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_make_args) -> i64,
+    >,
+    pub get_link: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_get_link_args,
+        ) -> i64,
+    >,
+    pub setattr: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_setattr_args) -> i64,
+    >,
+    pub getattr: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_getattr_args) -> i64,
+    >,
+    pub permission: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub getxattr: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_getxattr_args,
+        ) -> i64,
+    >,
+    pub listxattr: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_listxattr_args,
+        ) -> i64,
+    >,
+    pub setxattr: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_setxattr_args,
+        ) -> i64,
+    >,
+    pub removexattr: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_removexattr_args,
+        ) -> i64,
+    >,
+    pub fileattr_get: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_fileattr_args,
+        ) -> i64,
+    >,
+    pub fileattr_set: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_fileattr_args,
+        ) -> i64,
+    >,
+    pub iterate: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_iterate_args) -> i64,
+    >,
+    pub open: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub release: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub flush: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub fsync: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub read: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_read_args) -> i64,
+    >,
+    pub write: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_write_args) -> i64,
+    >,
+    pub fallocate: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub ioctl: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_ioctl_args) -> i64,
+    >,
+    pub poll: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub seek: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub fadvise: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
+    pub get_parent: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
+    >,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_ops"][::core::mem::size_of::<bento_ops>() - 400usize];
     ["Alignment of bento_ops"][::core::mem::align_of::<bento_ops>() - 8usize];
-    ["Offset of field: bento_ops::size"][::core::mem::offset_of!(bento_ops, size) - 0usize];
-    ["Offset of field: bento_ops::abi"][::core::mem::offset_of!(bento_ops, abi) - 4usize];
-    ["Offset of field: bento_ops::name"][::core::mem::offset_of!(bento_ops, name) - 8usize];
-    ["Offset of field: bento_ops::version"][::core::mem::offset_of!(bento_ops, version) - 24usize];
-    ["Offset of field: bento_ops::data"][::core::mem::offset_of!(bento_ops, data) - 28usize];
-    ["Offset of field: bento_ops::handlers"][::core::mem::offset_of!(bento_ops, handlers) - 32usize];
-    ["Offset of field: bento_ops::inode_data_size"][::core::mem::offset_of!(bento_ops, inode_data_size) - 40usize];
-    ["Offset of field: bento_ops::mount"][::core::mem::offset_of!(bento_ops, mount) - 48usize];
-    ["Offset of field: bento_ops::unmount"][::core::mem::offset_of!(bento_ops, unmount) - 56usize];
-    ["Offset of field: bento_ops::statfs"][::core::mem::offset_of!(bento_ops, statfs) - 64usize];
-    ["Offset of field: bento_ops::sync_fs"][::core::mem::offset_of!(bento_ops, sync_fs) - 72usize];
-    ["Offset of field: bento_ops::reconfigure"][::core::mem::offset_of!(bento_ops, reconfigure) - 80usize];
-    ["Offset of field: bento_ops::freeze"][::core::mem::offset_of!(bento_ops, freeze) - 88usize];
-    ["Offset of field: bento_ops::thaw"][::core::mem::offset_of!(bento_ops, thaw) - 96usize];
-    ["Offset of field: bento_ops::load_inode"][::core::mem::offset_of!(bento_ops, load_inode) - 104usize];
-    ["Offset of field: bento_ops::write_inode"][::core::mem::offset_of!(bento_ops, write_inode) - 112usize];
-    ["Offset of field: bento_ops::evict_inode"][::core::mem::offset_of!(bento_ops, evict_inode) - 120usize];
-    ["Offset of field: bento_ops::forget_inode"][::core::mem::offset_of!(bento_ops, forget_inode) - 128usize];
-    ["Offset of field: bento_ops::lookup"][::core::mem::offset_of!(bento_ops, lookup) - 136usize];
-    ["Offset of field: bento_ops::create"][::core::mem::offset_of!(bento_ops, create) - 144usize];
-    ["Offset of field: bento_ops::mkdir"][::core::mem::offset_of!(bento_ops, mkdir) - 152usize];
-    ["Offset of field: bento_ops::mknod"][::core::mem::offset_of!(bento_ops, mknod) - 160usize];
-    ["Offset of field: bento_ops::symlink"][::core::mem::offset_of!(bento_ops, symlink) - 168usize];
-    ["Offset of field: bento_ops::link"][::core::mem::offset_of!(bento_ops, link) - 176usize];
-    ["Offset of field: bento_ops::unlink"][::core::mem::offset_of!(bento_ops, unlink) - 184usize];
-    ["Offset of field: bento_ops::rmdir"][::core::mem::offset_of!(bento_ops, rmdir) - 192usize];
-    ["Offset of field: bento_ops::rename"][::core::mem::offset_of!(bento_ops, rename) - 200usize];
-    ["Offset of field: bento_ops::tmpfile"][::core::mem::offset_of!(bento_ops, tmpfile) - 208usize];
-    ["Offset of field: bento_ops::get_link"][::core::mem::offset_of!(bento_ops, get_link) - 216usize];
-    ["Offset of field: bento_ops::setattr"][::core::mem::offset_of!(bento_ops, setattr) - 224usize];
-    ["Offset of field: bento_ops::getattr"][::core::mem::offset_of!(bento_ops, getattr) - 232usize];
-    ["Offset of field: bento_ops::permission"][::core::mem::offset_of!(bento_ops, permission) - 240usize];
-    ["Offset of field: bento_ops::getxattr"][::core::mem::offset_of!(bento_ops, getxattr) - 248usize];
-    ["Offset of field: bento_ops::listxattr"][::core::mem::offset_of!(bento_ops, listxattr) - 256usize];
-    ["Offset of field: bento_ops::setxattr"][::core::mem::offset_of!(bento_ops, setxattr) - 264usize];
-    ["Offset of field: bento_ops::removexattr"][::core::mem::offset_of!(bento_ops, removexattr) - 272usize];
-    ["Offset of field: bento_ops::fileattr_get"][::core::mem::offset_of!(bento_ops, fileattr_get) - 280usize];
-    ["Offset of field: bento_ops::fileattr_set"][::core::mem::offset_of!(bento_ops, fileattr_set) - 288usize];
-    ["Offset of field: bento_ops::iterate"][::core::mem::offset_of!(bento_ops, iterate) - 296usize];
-    ["Offset of field: bento_ops::open"][::core::mem::offset_of!(bento_ops, open) - 304usize];
-    ["Offset of field: bento_ops::release"][::core::mem::offset_of!(bento_ops, release) - 312usize];
-    ["Offset of field: bento_ops::flush"][::core::mem::offset_of!(bento_ops, flush) - 320usize];
-    ["Offset of field: bento_ops::fsync"][::core::mem::offset_of!(bento_ops, fsync) - 328usize];
-    ["Offset of field: bento_ops::read"][::core::mem::offset_of!(bento_ops, read) - 336usize];
-    ["Offset of field: bento_ops::write"][::core::mem::offset_of!(bento_ops, write) - 344usize];
-    ["Offset of field: bento_ops::fallocate"][::core::mem::offset_of!(bento_ops, fallocate) - 352usize];
-    ["Offset of field: bento_ops::ioctl"][::core::mem::offset_of!(bento_ops, ioctl) - 360usize];
-    ["Offset of field: bento_ops::poll"][::core::mem::offset_of!(bento_ops, poll) - 368usize];
-    ["Offset of field: bento_ops::seek"][::core::mem::offset_of!(bento_ops, seek) - 376usize];
-    ["Offset of field: bento_ops::fadvise"][::core::mem::offset_of!(bento_ops, fadvise) - 384usize];
-    ["Offset of field: bento_ops::get_parent"][::core::mem::offset_of!(bento_ops, get_parent) - 392usize];
+    [
+        "Offset of field: bento_ops::size",
+    ][::core::mem::offset_of!(bento_ops, size) - 0usize];
+    [
+        "Offset of field: bento_ops::abi",
+    ][::core::mem::offset_of!(bento_ops, abi) - 4usize];
+    [
+        "Offset of field: bento_ops::name",
+    ][::core::mem::offset_of!(bento_ops, name) - 8usize];
+    [
+        "Offset of field: bento_ops::version",
+    ][::core::mem::offset_of!(bento_ops, version) - 24usize];
+    [
+        "Offset of field: bento_ops::data",
+    ][::core::mem::offset_of!(bento_ops, data) - 28usize];
+    [
+        "Offset of field: bento_ops::handlers",
+    ][::core::mem::offset_of!(bento_ops, handlers) - 32usize];
+    [
+        "Offset of field: bento_ops::inode_data_size",
+    ][::core::mem::offset_of!(bento_ops, inode_data_size) - 40usize];
+    [
+        "Offset of field: bento_ops::mount",
+    ][::core::mem::offset_of!(bento_ops, mount) - 48usize];
+    [
+        "Offset of field: bento_ops::unmount",
+    ][::core::mem::offset_of!(bento_ops, unmount) - 56usize];
+    [
+        "Offset of field: bento_ops::statfs",
+    ][::core::mem::offset_of!(bento_ops, statfs) - 64usize];
+    [
+        "Offset of field: bento_ops::sync_fs",
+    ][::core::mem::offset_of!(bento_ops, sync_fs) - 72usize];
+    [
+        "Offset of field: bento_ops::reconfigure",
+    ][::core::mem::offset_of!(bento_ops, reconfigure) - 80usize];
+    [
+        "Offset of field: bento_ops::freeze",
+    ][::core::mem::offset_of!(bento_ops, freeze) - 88usize];
+    [
+        "Offset of field: bento_ops::thaw",
+    ][::core::mem::offset_of!(bento_ops, thaw) - 96usize];
+    [
+        "Offset of field: bento_ops::load_inode",
+    ][::core::mem::offset_of!(bento_ops, load_inode) - 104usize];
+    [
+        "Offset of field: bento_ops::write_inode",
+    ][::core::mem::offset_of!(bento_ops, write_inode) - 112usize];
+    [
+        "Offset of field: bento_ops::evict_inode",
+    ][::core::mem::offset_of!(bento_ops, evict_inode) - 120usize];
+    [
+        "Offset of field: bento_ops::forget_inode",
+    ][::core::mem::offset_of!(bento_ops, forget_inode) - 128usize];
+    [
+        "Offset of field: bento_ops::lookup",
+    ][::core::mem::offset_of!(bento_ops, lookup) - 136usize];
+    [
+        "Offset of field: bento_ops::create",
+    ][::core::mem::offset_of!(bento_ops, create) - 144usize];
+    [
+        "Offset of field: bento_ops::mkdir",
+    ][::core::mem::offset_of!(bento_ops, mkdir) - 152usize];
+    [
+        "Offset of field: bento_ops::mknod",
+    ][::core::mem::offset_of!(bento_ops, mknod) - 160usize];
+    [
+        "Offset of field: bento_ops::symlink",
+    ][::core::mem::offset_of!(bento_ops, symlink) - 168usize];
+    [
+        "Offset of field: bento_ops::link",
+    ][::core::mem::offset_of!(bento_ops, link) - 176usize];
+    [
+        "Offset of field: bento_ops::unlink",
+    ][::core::mem::offset_of!(bento_ops, unlink) - 184usize];
+    [
+        "Offset of field: bento_ops::rmdir",
+    ][::core::mem::offset_of!(bento_ops, rmdir) - 192usize];
+    [
+        "Offset of field: bento_ops::rename",
+    ][::core::mem::offset_of!(bento_ops, rename) - 200usize];
+    [
+        "Offset of field: bento_ops::tmpfile",
+    ][::core::mem::offset_of!(bento_ops, tmpfile) - 208usize];
+    [
+        "Offset of field: bento_ops::get_link",
+    ][::core::mem::offset_of!(bento_ops, get_link) - 216usize];
+    [
+        "Offset of field: bento_ops::setattr",
+    ][::core::mem::offset_of!(bento_ops, setattr) - 224usize];
+    [
+        "Offset of field: bento_ops::getattr",
+    ][::core::mem::offset_of!(bento_ops, getattr) - 232usize];
+    [
+        "Offset of field: bento_ops::permission",
+    ][::core::mem::offset_of!(bento_ops, permission) - 240usize];
+    [
+        "Offset of field: bento_ops::getxattr",
+    ][::core::mem::offset_of!(bento_ops, getxattr) - 248usize];
+    [
+        "Offset of field: bento_ops::listxattr",
+    ][::core::mem::offset_of!(bento_ops, listxattr) - 256usize];
+    [
+        "Offset of field: bento_ops::setxattr",
+    ][::core::mem::offset_of!(bento_ops, setxattr) - 264usize];
+    [
+        "Offset of field: bento_ops::removexattr",
+    ][::core::mem::offset_of!(bento_ops, removexattr) - 272usize];
+    [
+        "Offset of field: bento_ops::fileattr_get",
+    ][::core::mem::offset_of!(bento_ops, fileattr_get) - 280usize];
+    [
+        "Offset of field: bento_ops::fileattr_set",
+    ][::core::mem::offset_of!(bento_ops, fileattr_set) - 288usize];
+    [
+        "Offset of field: bento_ops::iterate",
+    ][::core::mem::offset_of!(bento_ops, iterate) - 296usize];
+    [
+        "Offset of field: bento_ops::open",
+    ][::core::mem::offset_of!(bento_ops, open) - 304usize];
+    [
+        "Offset of field: bento_ops::release",
+    ][::core::mem::offset_of!(bento_ops, release) - 312usize];
+    [
+        "Offset of field: bento_ops::flush",
+    ][::core::mem::offset_of!(bento_ops, flush) - 320usize];
+    [
+        "Offset of field: bento_ops::fsync",
+    ][::core::mem::offset_of!(bento_ops, fsync) - 328usize];
+    [
+        "Offset of field: bento_ops::read",
+    ][::core::mem::offset_of!(bento_ops, read) - 336usize];
+    [
+        "Offset of field: bento_ops::write",
+    ][::core::mem::offset_of!(bento_ops, write) - 344usize];
+    [
+        "Offset of field: bento_ops::fallocate",
+    ][::core::mem::offset_of!(bento_ops, fallocate) - 352usize];
+    [
+        "Offset of field: bento_ops::ioctl",
+    ][::core::mem::offset_of!(bento_ops, ioctl) - 360usize];
+    [
+        "Offset of field: bento_ops::poll",
+    ][::core::mem::offset_of!(bento_ops, poll) - 368usize];
+    [
+        "Offset of field: bento_ops::seek",
+    ][::core::mem::offset_of!(bento_ops, seek) - 376usize];
+    [
+        "Offset of field: bento_ops::fadvise",
+    ][::core::mem::offset_of!(bento_ops, fadvise) - 384usize];
+    [
+        "Offset of field: bento_ops::get_parent",
+    ][::core::mem::offset_of!(bento_ops, get_parent) - 392usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -889,11 +1470,21 @@ pub struct bento_cred {
 const _: () = {
     ["Size of bento_cred"][::core::mem::size_of::<bento_cred>() - 32usize];
     ["Alignment of bento_cred"][::core::mem::align_of::<bento_cred>() - 4usize];
-    ["Offset of field: bento_cred::uid"][::core::mem::offset_of!(bento_cred, uid) - 0usize];
-    ["Offset of field: bento_cred::gid"][::core::mem::offset_of!(bento_cred, gid) - 4usize];
-    ["Offset of field: bento_cred::pid"][::core::mem::offset_of!(bento_cred, pid) - 8usize];
-    ["Offset of field: bento_cred::tid"][::core::mem::offset_of!(bento_cred, tid) - 12usize];
-    ["Offset of field: bento_cred::comm"][::core::mem::offset_of!(bento_cred, comm) - 16usize];
+    [
+        "Offset of field: bento_cred::uid",
+    ][::core::mem::offset_of!(bento_cred, uid) - 0usize];
+    [
+        "Offset of field: bento_cred::gid",
+    ][::core::mem::offset_of!(bento_cred, gid) - 4usize];
+    [
+        "Offset of field: bento_cred::pid",
+    ][::core::mem::offset_of!(bento_cred, pid) - 8usize];
+    [
+        "Offset of field: bento_cred::tid",
+    ][::core::mem::offset_of!(bento_cred, tid) - 12usize];
+    [
+        "Offset of field: bento_cred::comm",
+    ][::core::mem::offset_of!(bento_cred, comm) - 16usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -906,15 +1497,26 @@ pub struct bento_location {
 const _: () = {
     ["Size of bento_location"][::core::mem::size_of::<bento_location>() - 24usize];
     ["Alignment of bento_location"][::core::mem::align_of::<bento_location>() - 8usize];
-    ["Offset of field: bento_location::file"][::core::mem::offset_of!(bento_location, file) - 0usize];
-    ["Offset of field: bento_location::line"][::core::mem::offset_of!(bento_location, line) - 16usize];
-    ["Offset of field: bento_location::column"][::core::mem::offset_of!(bento_location, column) - 20usize];
+    [
+        "Offset of field: bento_location::file",
+    ][::core::mem::offset_of!(bento_location, file) - 0usize];
+    [
+        "Offset of field: bento_location::line",
+    ][::core::mem::offset_of!(bento_location, line) - 16usize];
+    [
+        "Offset of field: bento_location::column",
+    ][::core::mem::offset_of!(bento_location, column) - 20usize];
 };
 unsafe extern "C" {
     pub fn bento_log(sb: *mut bento_super, level: u32, message: bento_bytes);
 }
 unsafe extern "C" {
-    pub fn bento_panicked(call: *mut bento_call, message: bento_bytes, at: *const bento_location, errno_: i32);
+    pub fn bento_panicked(
+        call: *mut bento_call,
+        message: bento_bytes,
+        at: *const bento_location,
+        errno_: i32,
+    );
 }
 unsafe extern "C" {
     pub fn bento_poison(call: *mut bento_call);
@@ -945,16 +1547,29 @@ unsafe extern "C" {
     ) -> i32;
 }
 unsafe extern "C" {
-    pub fn bento_inode_get(call: *mut bento_call, ino: u64, out: *mut *mut bento_inode) -> i32;
+    pub fn bento_inode_get(
+        call: *mut bento_call,
+        ino: u64,
+        out: *mut *mut bento_inode,
+    ) -> i32;
 }
 unsafe extern "C" {
     pub fn bento_inode_wake(call: *mut bento_call, inode: *mut bento_inode);
 }
 unsafe extern "C" {
-    pub fn bento_inode_invalidate(call: *mut bento_call, inode: *mut bento_inode, offset: u64, len: u64);
+    pub fn bento_inode_invalidate(
+        call: *mut bento_call,
+        inode: *mut bento_inode,
+        offset: u64,
+        len: u64,
+    );
 }
 unsafe extern "C" {
-    pub fn bento_generic_permission(call: *mut bento_call, inode: *mut bento_inode, mask: u32) -> i32;
+    pub fn bento_generic_permission(
+        call: *mut bento_call,
+        inode: *mut bento_inode,
+        mask: u32,
+    ) -> i32;
 }
 unsafe extern "C" {
     pub fn bento_cred(call: *mut bento_call, out: *mut bento_cred);
@@ -966,7 +1581,13 @@ unsafe extern "C" {
     pub fn bento_random(ptr: *mut u8, len: usize);
 }
 unsafe extern "C" {
-    pub fn bento_sink_put(call: *mut bento_call, sink: *mut bento_sink, pos: u64, ptr: *const u8, len: usize) -> i32;
+    pub fn bento_sink_put(
+        call: *mut bento_call,
+        sink: *mut bento_sink,
+        pos: u64,
+        ptr: *const u8,
+        len: usize,
+    ) -> i32;
 }
 unsafe extern "C" {
     pub fn bento_source_get(
@@ -984,10 +1605,17 @@ unsafe extern "C" {
     pub fn bento_wake(word: *const u32, n: u32);
 }
 unsafe extern "C" {
-    pub fn bento_lock_acquired(lock: *const core::ffi::c_void, site: *const bento_location, exclusive: u32);
+    pub fn bento_lock_acquired(
+        lock: *const core::ffi::c_void,
+        site: *const bento_location,
+        exclusive: u32,
+    );
 }
 unsafe extern "C" {
-    pub fn bento_lock_released(lock: *const core::ffi::c_void, site: *const bento_location);
+    pub fn bento_lock_released(
+        lock: *const core::ffi::c_void,
+        site: *const bento_location,
+    );
 }
 unsafe extern "C" {
     pub fn bento_abandon(record: *mut bento_record, value: i64);
@@ -1010,16 +1638,36 @@ pub struct bento_regs {
 const _: () = {
     ["Size of bento_regs"][::core::mem::size_of::<bento_regs>() - 80usize];
     ["Alignment of bento_regs"][::core::mem::align_of::<bento_regs>() - 8usize];
-    ["Offset of field: bento_regs::rbx"][::core::mem::offset_of!(bento_regs, rbx) - 0usize];
-    ["Offset of field: bento_regs::rbp"][::core::mem::offset_of!(bento_regs, rbp) - 8usize];
-    ["Offset of field: bento_regs::r12"][::core::mem::offset_of!(bento_regs, r12) - 16usize];
-    ["Offset of field: bento_regs::r13"][::core::mem::offset_of!(bento_regs, r13) - 24usize];
-    ["Offset of field: bento_regs::r14"][::core::mem::offset_of!(bento_regs, r14) - 32usize];
-    ["Offset of field: bento_regs::r15"][::core::mem::offset_of!(bento_regs, r15) - 40usize];
-    ["Offset of field: bento_regs::rsp"][::core::mem::offset_of!(bento_regs, rsp) - 48usize];
-    ["Offset of field: bento_regs::rip"][::core::mem::offset_of!(bento_regs, rip) - 56usize];
-    ["Offset of field: bento_regs::rax"][::core::mem::offset_of!(bento_regs, rax) - 64usize];
-    ["Offset of field: bento_regs::rdx"][::core::mem::offset_of!(bento_regs, rdx) - 72usize];
+    [
+        "Offset of field: bento_regs::rbx",
+    ][::core::mem::offset_of!(bento_regs, rbx) - 0usize];
+    [
+        "Offset of field: bento_regs::rbp",
+    ][::core::mem::offset_of!(bento_regs, rbp) - 8usize];
+    [
+        "Offset of field: bento_regs::r12",
+    ][::core::mem::offset_of!(bento_regs, r12) - 16usize];
+    [
+        "Offset of field: bento_regs::r13",
+    ][::core::mem::offset_of!(bento_regs, r13) - 24usize];
+    [
+        "Offset of field: bento_regs::r14",
+    ][::core::mem::offset_of!(bento_regs, r14) - 32usize];
+    [
+        "Offset of field: bento_regs::r15",
+    ][::core::mem::offset_of!(bento_regs, r15) - 40usize];
+    [
+        "Offset of field: bento_regs::rsp",
+    ][::core::mem::offset_of!(bento_regs, rsp) - 48usize];
+    [
+        "Offset of field: bento_regs::rip",
+    ][::core::mem::offset_of!(bento_regs, rip) - 56usize];
+    [
+        "Offset of field: bento_regs::rax",
+    ][::core::mem::offset_of!(bento_regs, rax) - 64usize];
+    [
+        "Offset of field: bento_regs::rdx",
+    ][::core::mem::offset_of!(bento_regs, rdx) - 72usize];
 };
 unsafe extern "C" {
     pub fn bento_resume(regs: *const bento_regs);
@@ -1031,13 +1679,24 @@ pub struct bento_host {
     pub abi: u32,
     pub flags: u32,
     pub pad: u32,
-    pub log: ::core::option::Option<unsafe extern "C" fn(arg1: *mut bento_super, arg2: u32, arg3: bento_bytes)>,
+    pub log: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_super, arg2: u32, arg3: bento_bytes),
+    >,
     pub panicked: ::core::option::Option<
-        unsafe extern "C" fn(arg1: *mut bento_call, arg2: bento_bytes, arg3: *const bento_location, arg4: i32),
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: bento_bytes,
+            arg3: *const bento_location,
+            arg4: i32,
+        ),
     >,
     pub poison: ::core::option::Option<unsafe extern "C" fn(arg1: *mut bento_call)>,
-    pub alloc: ::core::option::Option<unsafe extern "C" fn(arg1: usize, arg2: usize) -> *mut core::ffi::c_void>,
-    pub dealloc: ::core::option::Option<unsafe extern "C" fn(arg1: *mut core::ffi::c_void, arg2: usize, arg3: usize)>,
+    pub alloc: ::core::option::Option<
+        unsafe extern "C" fn(arg1: usize, arg2: usize) -> *mut core::ffi::c_void,
+    >,
+    pub dealloc: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut core::ffi::c_void, arg2: usize, arg3: usize),
+    >,
     pub realloc: ::core::option::Option<
         unsafe extern "C" fn(
             arg1: *mut core::ffi::c_void,
@@ -1046,21 +1705,48 @@ pub struct bento_host {
             arg4: usize,
         ) -> *mut core::ffi::c_void,
     >,
-    pub inode_attr: ::core::option::Option<unsafe extern "C" fn(arg1: *const bento_inode, arg2: *mut bento_attr)>,
+    pub inode_attr: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *const bento_inode, arg2: *mut bento_attr),
+    >,
     pub inode_update: ::core::option::Option<
-        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_inode, arg3: *const bento_attr, arg4: u32) -> i32,
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: *mut bento_inode,
+            arg3: *const bento_attr,
+            arg4: u32,
+        ) -> i32,
     >,
     pub inode_get: ::core::option::Option<
-        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u64, arg3: *mut *mut bento_inode) -> i32,
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: u64,
+            arg3: *mut *mut bento_inode,
+        ) -> i32,
     >,
-    pub inode_wake: ::core::option::Option<unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_inode)>,
+    pub inode_wake: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_inode),
+    >,
     pub inode_invalidate: ::core::option::Option<
-        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_inode, arg3: u64, arg4: u64),
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: *mut bento_inode,
+            arg3: u64,
+            arg4: u64,
+        ),
     >,
-    pub generic_permission:
-        ::core::option::Option<unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_inode, arg3: u32) -> i32>,
-    pub cred: ::core::option::Option<unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_cred)>,
-    pub now: ::core::option::Option<unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_time)>,
+    pub generic_permission: ::core::option::Option<
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: *mut bento_inode,
+            arg3: u32,
+        ) -> i32,
+    >,
+    pub cred: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_cred),
+    >,
+    pub now: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_time),
+    >,
     pub random: ::core::option::Option<unsafe extern "C" fn(arg1: *mut u8, arg2: usize)>,
     pub sink_put: ::core::option::Option<
         unsafe extern "C" fn(
@@ -1083,45 +1769,105 @@ pub struct bento_host {
     pub wait: ::core::option::Option<unsafe extern "C" fn(arg1: *const u32, arg2: u32)>,
     pub wake: ::core::option::Option<unsafe extern "C" fn(arg1: *const u32, arg2: u32)>,
     pub lock_acquired: ::core::option::Option<
-        unsafe extern "C" fn(arg1: *const core::ffi::c_void, arg2: *const bento_location, arg3: u32),
+        unsafe extern "C" fn(
+            arg1: *const core::ffi::c_void,
+            arg2: *const bento_location,
+            arg3: u32,
+        ),
     >,
-    pub lock_released:
-        ::core::option::Option<unsafe extern "C" fn(arg1: *const core::ffi::c_void, arg2: *const bento_location)>,
-    pub abandon: ::core::option::Option<unsafe extern "C" fn(arg1: *mut bento_record, arg2: i64)>,
+    pub lock_released: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *const core::ffi::c_void, arg2: *const bento_location),
+    >,
+    pub abandon: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_record, arg2: i64),
+    >,
     pub resume: ::core::option::Option<unsafe extern "C" fn(arg1: *const bento_regs)>,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 200usize];
     ["Alignment of bento_host"][::core::mem::align_of::<bento_host>() - 8usize];
-    ["Offset of field: bento_host::size"][::core::mem::offset_of!(bento_host, size) - 0usize];
-    ["Offset of field: bento_host::abi"][::core::mem::offset_of!(bento_host, abi) - 4usize];
-    ["Offset of field: bento_host::flags"][::core::mem::offset_of!(bento_host, flags) - 8usize];
-    ["Offset of field: bento_host::pad"][::core::mem::offset_of!(bento_host, pad) - 12usize];
-    ["Offset of field: bento_host::log"][::core::mem::offset_of!(bento_host, log) - 16usize];
-    ["Offset of field: bento_host::panicked"][::core::mem::offset_of!(bento_host, panicked) - 24usize];
-    ["Offset of field: bento_host::poison"][::core::mem::offset_of!(bento_host, poison) - 32usize];
-    ["Offset of field: bento_host::alloc"][::core::mem::offset_of!(bento_host, alloc) - 40usize];
-    ["Offset of field: bento_host::dealloc"][::core::mem::offset_of!(bento_host, dealloc) - 48usize];
-    ["Offset of field: bento_host::realloc"][::core::mem::offset_of!(bento_host, realloc) - 56usize];
-    ["Offset of field: bento_host::inode_attr"][::core::mem::offset_of!(bento_host, inode_attr) - 64usize];
-    ["Offset of field: bento_host::inode_update"][::core::mem::offset_of!(bento_host, inode_update) - 72usize];
-    ["Offset of field: bento_host::inode_get"][::core::mem::offset_of!(bento_host, inode_get) - 80usize];
-    ["Offset of field: bento_host::inode_wake"][::core::mem::offset_of!(bento_host, inode_wake) - 88usize];
-    ["Offset of field: bento_host::inode_invalidate"][::core::mem::offset_of!(bento_host, inode_invalidate) - 96usize];
-    ["Offset of field: bento_host::generic_permission"]
-        [::core::mem::offset_of!(bento_host, generic_permission) - 104usize];
-    ["Offset of field: bento_host::cred"][::core::mem::offset_of!(bento_host, cred) - 112usize];
-    ["Offset of field: bento_host::now"][::core::mem::offset_of!(bento_host, now) - 120usize];
-    ["Offset of field: bento_host::random"][::core::mem::offset_of!(bento_host, random) - 128usize];
-    ["Offset of field: bento_host::sink_put"][::core::mem::offset_of!(bento_host, sink_put) - 136usize];
-    ["Offset of field: bento_host::source_get"][::core::mem::offset_of!(bento_host, source_get) - 144usize];
-    ["Offset of field: bento_host::wait"][::core::mem::offset_of!(bento_host, wait) - 152usize];
-    ["Offset of field: bento_host::wake"][::core::mem::offset_of!(bento_host, wake) - 160usize];
-    ["Offset of field: bento_host::lock_acquired"][::core::mem::offset_of!(bento_host, lock_acquired) - 168usize];
-    ["Offset of field: bento_host::lock_released"][::core::mem::offset_of!(bento_host, lock_released) - 176usize];
-    ["Offset of field: bento_host::abandon"][::core::mem::offset_of!(bento_host, abandon) - 184usize];
-    ["Offset of field: bento_host::resume"][::core::mem::offset_of!(bento_host, resume) - 192usize];
+    [
+        "Offset of field: bento_host::size",
+    ][::core::mem::offset_of!(bento_host, size) - 0usize];
+    [
+        "Offset of field: bento_host::abi",
+    ][::core::mem::offset_of!(bento_host, abi) - 4usize];
+    [
+        "Offset of field: bento_host::flags",
+    ][::core::mem::offset_of!(bento_host, flags) - 8usize];
+    [
+        "Offset of field: bento_host::pad",
+    ][::core::mem::offset_of!(bento_host, pad) - 12usize];
+    [
+        "Offset of field: bento_host::log",
+    ][::core::mem::offset_of!(bento_host, log) - 16usize];
+    [
+        "Offset of field: bento_host::panicked",
+    ][::core::mem::offset_of!(bento_host, panicked) - 24usize];
+    [
+        "Offset of field: bento_host::poison",
+    ][::core::mem::offset_of!(bento_host, poison) - 32usize];
+    [
+        "Offset of field: bento_host::alloc",
+    ][::core::mem::offset_of!(bento_host, alloc) - 40usize];
+    [
+        "Offset of field: bento_host::dealloc",
+    ][::core::mem::offset_of!(bento_host, dealloc) - 48usize];
+    [
+        "Offset of field: bento_host::realloc",
+    ][::core::mem::offset_of!(bento_host, realloc) - 56usize];
+    [
+        "Offset of field: bento_host::inode_attr",
+    ][::core::mem::offset_of!(bento_host, inode_attr) - 64usize];
+    [
+        "Offset of field: bento_host::inode_update",
+    ][::core::mem::offset_of!(bento_host, inode_update) - 72usize];
+    [
+        "Offset of field: bento_host::inode_get",
+    ][::core::mem::offset_of!(bento_host, inode_get) - 80usize];
+    [
+        "Offset of field: bento_host::inode_wake",
+    ][::core::mem::offset_of!(bento_host, inode_wake) - 88usize];
+    [
+        "Offset of field: bento_host::inode_invalidate",
+    ][::core::mem::offset_of!(bento_host, inode_invalidate) - 96usize];
+    [
+        "Offset of field: bento_host::generic_permission",
+    ][::core::mem::offset_of!(bento_host, generic_permission) - 104usize];
+    [
+        "Offset of field: bento_host::cred",
+    ][::core::mem::offset_of!(bento_host, cred) - 112usize];
+    [
+        "Offset of field: bento_host::now",
+    ][::core::mem::offset_of!(bento_host, now) - 120usize];
+    [
+        "Offset of field: bento_host::random",
+    ][::core::mem::offset_of!(bento_host, random) - 128usize];
+    [
+        "Offset of field: bento_host::sink_put",
+    ][::core::mem::offset_of!(bento_host, sink_put) - 136usize];
+    [
+        "Offset of field: bento_host::source_get",
+    ][::core::mem::offset_of!(bento_host, source_get) - 144usize];
+    [
+        "Offset of field: bento_host::wait",
+    ][::core::mem::offset_of!(bento_host, wait) - 152usize];
+    [
+        "Offset of field: bento_host::wake",
+    ][::core::mem::offset_of!(bento_host, wake) - 160usize];
+    [
+        "Offset of field: bento_host::lock_acquired",
+    ][::core::mem::offset_of!(bento_host, lock_acquired) - 168usize];
+    [
+        "Offset of field: bento_host::lock_released",
+    ][::core::mem::offset_of!(bento_host, lock_released) - 176usize];
+    [
+        "Offset of field: bento_host::abandon",
+    ][::core::mem::offset_of!(bento_host, abandon) - 184usize];
+    [
+        "Offset of field: bento_host::resume",
+    ][::core::mem::offset_of!(bento_host, resume) - 192usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1133,8 +1879,12 @@ pub struct bento_object {
 const _: () = {
     ["Size of bento_object"][::core::mem::size_of::<bento_object>() - 16usize];
     ["Alignment of bento_object"][::core::mem::align_of::<bento_object>() - 8usize];
-    ["Offset of field: bento_object::unwind"][::core::mem::offset_of!(bento_object, unwind) - 0usize];
-    ["Offset of field: bento_object::unwind_len"][::core::mem::offset_of!(bento_object, unwind_len) - 8usize];
+    [
+        "Offset of field: bento_object::unwind",
+    ][::core::mem::offset_of!(bento_object, unwind) - 0usize];
+    [
+        "Offset of field: bento_object::unwind_len",
+    ][::core::mem::offset_of!(bento_object, unwind_len) - 8usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1142,14 +1892,24 @@ pub struct bento_module {
     pub magic: u32,
     pub abi: u32,
     pub ops: *const bento_ops,
-    pub init: ::core::option::Option<unsafe extern "C" fn(host: *const bento_host, object: *const bento_object) -> i32>,
+    pub init: ::core::option::Option<
+        unsafe extern "C" fn(host: *const bento_host, object: *const bento_object) -> i32,
+    >,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
     ["Size of bento_module"][::core::mem::size_of::<bento_module>() - 24usize];
     ["Alignment of bento_module"][::core::mem::align_of::<bento_module>() - 8usize];
-    ["Offset of field: bento_module::magic"][::core::mem::offset_of!(bento_module, magic) - 0usize];
-    ["Offset of field: bento_module::abi"][::core::mem::offset_of!(bento_module, abi) - 4usize];
-    ["Offset of field: bento_module::ops"][::core::mem::offset_of!(bento_module, ops) - 8usize];
-    ["Offset of field: bento_module::init"][::core::mem::offset_of!(bento_module, init) - 16usize];
+    [
+        "Offset of field: bento_module::magic",
+    ][::core::mem::offset_of!(bento_module, magic) - 0usize];
+    [
+        "Offset of field: bento_module::abi",
+    ][::core::mem::offset_of!(bento_module, abi) - 4usize];
+    [
+        "Offset of field: bento_module::ops",
+    ][::core::mem::offset_of!(bento_module, ops) - 8usize];
+    [
+        "Offset of field: bento_module::init",
+    ][::core::mem::offset_of!(bento_module, init) - 16usize];
 };

@@ -15,6 +15,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+#[rustfmt::skip] // a test compares it with what bindgen makes
 #[allow(
     non_camel_case_types,
     non_upper_case_globals,
