@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Rust's memory (CONTRACT C3): up to two pages never fail, beyond that NULL
+ * Rust's memory (SAFETY.md C3): up to two pages never fail, beyond that NULL
  * means ENOMEM for the caller. What is outstanding is counted, so that a test
  * can see a leak from outside.
  */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * One call into Rust (CONTRACT C1, G3, G4, G6): gate, nofs scope, trampoline,
+ * One call into Rust (SAFETY.md C1, G3, G4, G6): gate, nofs scope, trampoline,
  * and what the call borrowed given back however it ended.
  */
 #include <linux/pagemap.h>

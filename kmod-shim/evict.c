@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The end of an inode: the author's data is dropped here and nowhere else
- * (CONTRACT G5). At a closed gate eviction does not wait, because it may run in
+ * (SAFETY.md G5). At a closed gate eviction does not wait, because it may run in
  * memory reclaim: the data goes to a worker, and whoever wants the same number
  * again waits for that (G4).
  */

@@ -2,7 +2,7 @@
 /*
  * What Rust calls back during a call, apart from memory (alloc.c), locks
  * (lockdep.c) and file data (file.c). Nothing here waits for I/O, a folio
- * lock or a commit (CONTRACT G3).
+ * lock or a commit (SAFETY.md G3).
  */
 #include <linux/cred.h>
 #include <linux/poll.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Rust's locks as the lock validator sees them: one class per construction
- * site (CONTRACT C6). Empty without CONFIG_LOCKDEP.
+ * site (SAFETY.md C6). Empty without CONFIG_LOCKDEP.
  */
 #include <linux/hashtable.h>
 #include <linux/lockdep.h>

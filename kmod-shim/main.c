@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * bento.ko's beginning and end, and the names it has registered. A
- * file_system_type belongs to bento.ko and stays once made (CONTRACT S1);
+ * file_system_type belongs to bento.ko and stays once made (SAFETY.md S1);
  * modules of file systems come and go below it.
  */
 #include <linux/kmod.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Inodes being created (CONTRACT S4): allocated, owned and labelled first, then
+ * Inodes being created (SAFETY.md S4): allocated, owned and labelled first, then
  * numbered by the handler, then checked and hashed.
  */
 #include <linux/random.h>

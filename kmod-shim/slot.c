@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The gate of one mount (CONTRACT G1). Every call into Rust is a reader; who
+ * The gate of one mount (SAFETY.md G1). Every call into Rust is a reader; who
  * closes the gate waits until all have left, or gives up and takes it back.
  */
 #include <linux/lockdep.h>

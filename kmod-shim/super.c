@@ -304,7 +304,7 @@ int bento_init_fs_context(struct fs_context *fc)
 }
 
 /* The instance goes last, when no inode is left. Poisoned, it stays in memory
- * for ever and so does its module (CONTRACT C2). */
+ * for ever and so does its module (SAFETY.md C2). */
 static void bento_end_instance(struct bento_super *bs)
 {
 	struct bento_unmount_args args = {};

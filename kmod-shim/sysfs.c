@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * /sys/fs/bento: what is loaded, what is mounted, how it fares. No attribute
- * takes s_umount, which mount holds while adding them (CONTRACT S1).
+ * takes s_umount, which mount holds while adding them (SAFETY.md S1).
  */
 #include <linux/delay.h>
 #include <linux/slab.h>

@@ -76,7 +76,7 @@ struct bento_buf {
 };
 
 /*
- * The public head of the shim's ledger of one call (CONTRACT C1). The shim
+ * The public head of the shim's ledger of one call (SAFETY.md C1). The shim
  * embeds it; what follows it is the shim's own.
  */
 struct bento_call {
@@ -157,7 +157,7 @@ struct bento_xattr {
 
 /*
  * An inode the shim has allocated and initialised (owner, mode, ACLs, security
- * label: CONTRACT S4) and the handler must give a number and its data to.
+ * label: SAFETY.md S4) and the handler must give a number and its data to.
  */
 struct bento_new {
 	struct bento_inode *inode; /* handler fills ino and data */
@@ -447,7 +447,7 @@ void bento_panicked(struct bento_call *call, struct bento_bytes message,
  * enters this instance again. */
 void bento_poison(struct bento_call *call);
 
-/* Memory. Up to two pages never fail (CONTRACT C3); beyond: NULL. Aligned to
+/* Memory. Up to two pages never fail (SAFETY.md C3); beyond: NULL. Aligned to
  * at least `align`, a power of two up to a page. */
 void *bento_alloc(size_t size, size_t align);
 void bento_dealloc(void *ptr, size_t size, size_t align);
@@ -506,7 +506,7 @@ void bento_resume(const struct bento_regs *regs);
 #define BENTO_HOST_LOCKDEP 1u /* wants bento_lock_acquired/released */
 
 /* The same functions as a table, for shims that are not the kernel
- * (CONTRACT C7). */
+ * (SAFETY.md C7). */
 struct bento_host {
 	uint32_t size;
 	uint32_t abi;

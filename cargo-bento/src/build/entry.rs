@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The one crate with linker-visible names (CONTRACT B3): generated in a workspace of its own, with the author's lock
+//! The one crate with linker-visible names (SAFETY.md B3): generated in a workspace of its own, with the author's lock
 //! file and the author's `bento`, and compiled to a static library. `RUSTC_BOOTSTRAP` is set here and nowhere else.
 
 use std::fs;
