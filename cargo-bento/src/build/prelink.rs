@@ -137,12 +137,12 @@ pub fn convert(bytes: &[u8], variant: Variant, lines: &Lines) -> Result<(Vec<u8>
     unwind::verify(&object, &program, &blob)?;
     let sizes = checks::frame_sizes(&object);
     let recursion = recursion::analyse(&object, &program, &sizes);
-    let chain = || recursion.deepest.iter().map(|start| object.name_at(*start)).collect::<Vec<_>>().join(" > ");
+    let chain = &recursion.chain;
     ensure!(
-        recursion.reserve <= RESERVE,
+        chain.bytes <= RESERVE,
         "{} bytes of stack are needed between two stack checks, {RESERVE} are kept free: shorten {}",
-        recursion.reserve,
-        chain()
+        chain.bytes,
+        chain.functions.iter().map(|start| object.name_at(*start)).collect::<Vec<_>>().join(" > ")
     );
     let mut patches = BTreeSet::new();
     for start in &recursion.checked {
@@ -150,11 +150,12 @@ pub fn convert(bytes: &[u8], variant: Variant, lines: &Lines) -> Result<(Vec<u8>
         patches.insert(at.with_context(|| format!("{} has no room for its stack check", object.name_at(*start)))?);
     }
     let summary = format!(
-        "{} KiB code, {} functions, {} with a stack check, {} bytes of stack below one, {} B of unwind tables",
+        "{} KiB code, {} functions, {} with a stack check, {} bytes of stack below one and {} for a panic, {} B of unwind tables",
         object.text.len().div_ceil(1024),
         object.functions.len(),
         patches.len(),
-        recursion.reserve,
+        chain.bytes,
+        recursion.panic.bytes,
         blob.len()
     );
     Ok((rewrite(bytes, variant, &patches, blob)?, summary))

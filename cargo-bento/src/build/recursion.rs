@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Which functions can recurse, and where the stack check goes (CONTRACT G6). A check costs a call, so only functions
+//! Which functions can recurse, and where the stack check goes (SAFETY.md G6). A check costs a call, so only functions
 //! on a cycle of the call graph get one, in the five-byte nop the compiler left at every entry; everything below the
 //! last check needs a bounded number of bytes, computed here.
 
@@ -36,32 +36,45 @@ const CHAIN: u64 = 512;
 pub struct Recursion {
     /// Starts of functions on a cycle, or above a long chain.
     pub checked: BTreeSet<u64>,
-    /// Bytes of stack that unchecked functions can use below one check, and the chain that does.
-    pub reserve: u64,
-    pub deepest: Vec<u64>,
+    /// The unchecked chain of calls that needs most stack below one check.
+    pub chain: Chain,
+    /// The same for the report and the unwinding of a panic, which may begin at the end of any chain.
+    pub panic: Chain,
+}
+
+/// Calls from the outermost in, and the bytes their frames take.
+#[derive(Debug, Clone, Default)]
+pub struct Chain {
+    pub bytes: u64,
+    pub functions: Vec<u64>,
 }
 
 /// Finds the cycles. `frames` holds each function's frame size.
 pub fn analyse(object: &Prelinked, program: &Program, frames: &BTreeMap<u64, u64>) -> Recursion {
     let edges = edges(object, program);
+    let exempt: BTreeSet<u64> = program.flows.keys().copied().filter(|start| is_panic(object, *start)).collect();
     let mut checked: BTreeSet<u64> =
-        cyclic(&edges).into_iter().flatten().filter(|start| !exempt(object, *start)).collect();
+        cyclic(&edges).into_iter().flatten().filter(|start| !exempt.contains(start)).collect();
+    let authors: Vec<u64> = program.flows.keys().copied().filter(|start| !exempt.contains(start)).collect();
     loop {
-        let mut depth = Depth { edges: &edges, checked: &checked, frames, known: BTreeMap::new() };
-        let chains: Vec<(u64, Vec<u64>)> =
-            program.flows.keys().map(|start| depth.below(Some(*start), &mut BTreeSet::new())).collect();
-        // The lowest function of a chain from which on it is too long; its own frame counts, so it may be one alone.
-        let cut = chains.iter().filter_map(|(_, chain)| {
+        let stops = checked.union(&exempt).copied().collect();
+        let mut depth = Depth { edges: &edges, stops: &stops, frames, known: BTreeMap::new() };
+        let chains: Vec<Chain> = authors.iter().map(|start| depth.below(Some(*start), &mut BTreeSet::new())).collect();
+        // The lowest function from which on a chain is too long; its own frame counts, so it may be one alone.
+        let cut = chains.iter().filter_map(|chain| {
             let mut bytes = 0;
-            chain.iter().rev().find(|start| {
+            chain.functions.iter().rev().find(|start| {
                 bytes += frames.get(start).copied().unwrap_or(0) + 8;
-                bytes > CHAIN && !checked.contains(start) && !exempt(object, **start)
+                bytes > CHAIN && !checked.contains(start)
             })
         });
         let cut: BTreeSet<u64> = cut.copied().collect();
         if cut.is_empty() {
-            let (reserve, deepest) = chains.into_iter().max_by_key(|(bytes, _)| *bytes).unwrap_or_default();
-            return Recursion { checked, reserve, deepest };
+            let mut depth = Depth { edges: &edges, stops: &checked, frames, known: BTreeMap::new() };
+            let panics = exempt.iter().map(|start| depth.below(Some(*start), &mut BTreeSet::new()));
+            let panic = panics.max_by_key(|chain| chain.bytes).unwrap_or_default();
+            let chain = chains.into_iter().max_by_key(|chain| chain.bytes).unwrap_or_default();
+            return Recursion { checked, chain, panic };
         }
         checked.extend(cut);
     }
@@ -82,14 +95,12 @@ fn edges(object: &Prelinked, program: &Program) -> BTreeMap<Node, BTreeSet<Node>
     for (start, flow) in &program.flows {
         known.extend(flow.taken.iter().copied());
         let out = edges.entry(Some(*start)).or_default();
-        // What runs once somebody has panicked checks the stack itself; it is no cycle of the author's.
-        if is_panic(object, *start) {
-            continue;
-        }
+        // What runs once somebody has panicked is no cycle of the author's: it comes back to nobody.
+        let panic = is_panic(object, *start);
         for callee in flow.calls.iter().chain(&flow.tails) {
             match callee {
                 Callee::Local(target) => out.insert(Some(*target)),
-                Callee::Indirect => out.insert(None),
+                Callee::Indirect => !panic && out.insert(None),
                 Callee::Extern(_) => false,
             };
         }
@@ -110,10 +121,20 @@ fn edges(object: &Prelinked, program: &Program) -> BTreeMap<Node, BTreeSet<Node>
     edges
 }
 
+/// What reports and unwinds a panic runs on the reserve that the check keeps free; a check there would cut it short.
 fn is_panic(object: &Prelinked, start: u64) -> bool {
+    const PATHS: [&str; 7] = [
+        "core::panicking::",
+        "bento::unwind::",
+        "bento::contain::",
+        "bento::host::",
+        "bento::object::",
+        "_Unwind_Resume",
+        "__rustc::rust_begin_unwind",
+    ];
     object.function_at(start).is_some_and(|function| {
         let name = demangle(&function.name);
-        name.starts_with("core::panicking::") || name.ends_with("rust_begin_unwind")
+        PATHS.iter().any(|path| name.trim_start_matches('<').starts_with(path))
     })
 }
 
@@ -122,11 +143,6 @@ fn is_thunk(object: &Prelinked, start: u64) -> bool {
         let name = demangle(&function.name);
         name.contains("bento::thunk::")
     })
-}
-
-/// The runtime's unwinder runs on the reserve that the check keeps free.
-fn exempt(object: &Prelinked, start: u64) -> bool {
-    object.function_at(start).is_some_and(|function| demangle(&function.name).contains("bento::unwind::"))
 }
 
 /// Nodes on a cycle, by Tarjan's algorithm without recursion of our own.
@@ -190,37 +206,37 @@ fn cyclic(edges: &BTreeMap<Node, BTreeSet<Node>>) -> Vec<Node> {
     cyclic
 }
 
-/// Longest chain of frames that meets no check.
+/// Longest chain of frames that meets no stop.
 struct Depth<'a> {
     edges: &'a BTreeMap<Node, BTreeSet<Node>>,
-    checked: &'a BTreeSet<u64>,
+    stops: &'a BTreeSet<u64>,
     frames: &'a BTreeMap<u64, u64>,
-    known: BTreeMap<Node, (u64, Vec<u64>)>,
+    known: BTreeMap<Node, Chain>,
 }
 
 impl Depth<'_> {
-    fn below(&mut self, node: Node, path: &mut BTreeSet<Node>) -> (u64, Vec<u64>) {
+    fn below(&mut self, node: Node, path: &mut BTreeSet<Node>) -> Chain {
         if let Some(known) = self.known.get(&node) {
             return known.clone();
         }
         if !path.insert(node) {
-            return (0, Vec::new());
+            return Chain::default();
         }
-        let mut best = (0, Vec::new());
+        let mut best = Chain::default();
         for next in self.edges.get(&node).into_iter().flatten() {
-            if next.is_some_and(|start| self.checked.contains(&start)) {
+            if next.is_some_and(|start| self.stops.contains(&start)) {
                 continue;
             }
             let below = self.below(*next, path);
-            if below.0 > best.0 {
+            if below.bytes > best.bytes {
                 best = below;
             }
         }
         path.remove(&node);
         if let Some(start) = node {
             // The frame and the return address above it.
-            best.0 += self.frames.get(&start).copied().unwrap_or(0) + 8;
-            best.1.insert(0, start);
+            best.bytes += self.frames.get(&start).copied().unwrap_or(0) + 8;
+            best.functions.insert(0, start);
         }
         self.known.insert(node, best.clone());
         best

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The `user` variant (CONTRACT B2): the same checked object as a shared object, with the kernel's own panic handler,
+//! The `user` variant (SAFETY.md B2): the same checked object as a shared object, with the kernel's own panic handler,
 //! unwinder and stack check, loaded by the FUSE daemon and the harsher tests. Debug information stays in.
 
 use std::fs;
@@ -21,7 +21,8 @@ pub fn shared_object(project: &Project, features: &[String]) -> Result<PathBuf> 
     fs::create_dir_all(&out)?;
     let library = out.join(format!("lib{}.so", project.fs.module()));
     let script = out.join("exports.map");
-    let exports = format!("{{ global: {MAIN}; {}; {}; local: *; }};\n", UNWIND[0], UNWIND[1]);
+    // `bento_user_check` is the stack check's: see user-shim/src/user_object.S.
+    let exports = format!("{{ global: {MAIN}; {}; {}; bento_user_check; local: *; }};\n", UNWIND[0], UNWIND[1]);
     write_if_changed(&script, exports.as_bytes())?;
 
     let assembly = assembly(project)?;

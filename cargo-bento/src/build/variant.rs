@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The object variants (CONTRACT B1): which compiler flags make one Rust object fit every stock kernel, user-mode
+//! The object variants (SAFETY.md B1): which compiler flags make one Rust object fit every stock kernel, user-mode
 //! Linux, or a shared object. Each flag is here because something refused to load, warned or crashed without it.
 
 use crate::cli::Variant;
@@ -38,6 +38,10 @@ impl Variant {
         // The target's default is to abort; without unwinding there is nothing to contain a panic with.
         let mut flags = vec!["-Cpanic=unwind".to_owned(), "-Csymbol-mangling-version=v0".to_owned()];
         flags.push("-Cforce-frame-pointers=n".to_owned());
+        if self != Variant::User {
+            // The shim's functions are symbols here and entries of a table elsewhere (C7).
+            flags.push("--cfg=bento_kernel".to_owned());
+        }
         // Frame sizes for the 2 KiB rule, and room for `call mcount` where recursion is possible (G6).
         flags.push("-Zemit-stack-sizes".to_owned());
         flags.push(format!(
