@@ -81,18 +81,26 @@ fn presence(block: &HandlerBlock) -> TokenStream {
     let op = |row: &Row| Ident::new(row.name, Span::call_site());
     let (always, sometimes): (Vec<_>, Vec<_>) = block.handlers.iter().partition(|handler| handler.cfgs.is_empty());
     let always = always.iter().map(|handler| op(handler.row));
-    let sometimes = sometimes.iter().map(|handler| {
-        let (cfgs, op) = (&handler.cfgs, op(handler.row));
+    let always = quote!(HandlerSet::EMPTY #(.with(Op::#always))*);
+    let set = if sometimes.is_empty() {
+        always
+    } else {
+        let sometimes = sometimes.iter().map(|handler| {
+            let (cfgs, op) = (&handler.cfgs, op(handler.row));
+            quote! {
+                #(#cfgs)*
+                let set = set.with(Op::#op);
+            }
+        });
         quote! {
-            #(#cfgs)*
-            let set = set.with(Op::#op);
+            let set = #always;
+            #(#sometimes)*
+            set
         }
-    });
+    };
     quote! {{
         use ::bento::fs::{HandlerSet, Op};
-        let set = HandlerSet::EMPTY #(.with(Op::#always))*;
-        #(#sometimes)*
-        set
+        #set
     }}
 }
 

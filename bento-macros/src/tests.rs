@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Expansions and messages without a compiler: what the UI tests show at length is kept right here in milliseconds.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::quote;
 
 use super::pipeline;
@@ -312,4 +312,59 @@ fn an_enum_keeps_its_tokens() {
     );
     assert!(messages(tokens.clone())[0].starts_with("`#[bento_fs]` does not go on an enum"));
     assert!(tokens.to_string().ends_with("enum Fs { A , }"), "{tokens}");
+}
+
+#[test]
+fn half_written_code_never_panics() {
+    let whole = quote!(
+        impl FileSystem for Fs {
+            type Inode = Node;
+            fn mount(cx: &MountContext) -> Result<Self> { Ok(Fs) }
+            #[cfg(feature = "x")]
+            fn load_inode(&self, cx: &Context<Self>, ino: Ino) -> Result<(Attr, Self::Inode)> { todo!() }
+            fn lookup(&self, _: &Context<Self>, dir: &Inode<Self>, name: &Name) -> Result<Ino> { Err(Errno::EIO) }
+            fn setxattr(&self, cx: &Context<Self>, i: &Inode<Self>, n: &Name, value: &[u8], flags: u32) -> Result<()> {}
+            fn write(&self, cx: &Context<Self>, i: &Inode<Self>, at: u64, source: &mut WriteSource) -> Result<()> {}
+        }
+    );
+    let mut random = 0x9e37_79b9_7f4a_7c15u64;
+    let mut next = move |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random % below as u64) as usize
+    };
+    let mut read = 0;
+    for _ in 0..400 {
+        let mut tokens = whole.clone();
+        for _ in 0..=next(3) {
+            tokens = spoiled(tokens, &mut next);
+        }
+        let expansion = pipeline::bento_fs(quote!(), tokens);
+        read += usize::from(expansion.to_string().contains("Handlers"));
+    }
+    assert!(read > 20, "only {read} of the spoiled impls were still an impl");
+}
+
+/// `tokens` with one of them, at any depth, gone, doubled or moved.
+fn spoiled(tokens: TokenStream, next: &mut impl FnMut(usize) -> usize) -> TokenStream {
+    let mut tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    if tokens.is_empty() {
+        return TokenStream::new();
+    }
+    let groups: Vec<_> = (0..tokens.len()).filter(|at| matches!(tokens[*at], TokenTree::Group(_))).collect();
+    if !groups.is_empty() && next(5) > 0 {
+        let at = groups[next(groups.len())];
+        if let TokenTree::Group(group) = &tokens[at] {
+            tokens[at] = Group::new(group.delimiter(), spoiled(group.stream(), next)).into();
+        }
+        return tokens.into_iter().collect();
+    }
+    let (at, to) = (next(tokens.len()), next(tokens.len()));
+    match next(3) {
+        0 => drop(tokens.remove(at)),
+        1 => tokens.insert(to, tokens[at].clone()),
+        _ => tokens.swap(at, to),
+    }
+    tokens.into_iter().collect()
 }

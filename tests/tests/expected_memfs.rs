@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The expansion of memfs compiles again, and nothing in it is `unsafe`.
+#![forbid(unsafe_code)]
+#![allow(dead_code)]
+
+include!("../expected/memfs.rs");
