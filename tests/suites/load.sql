@@ -1,0 +1,13 @@
+PRAGMA journal_mode = WAL;
+CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT, n INTEGER);
+CREATE INDEX by_name ON t (name);
+BEGIN;
+WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 5000)
+INSERT INTO t SELECT NULL, hex(randomblob(16)), n FROM c;
+COMMIT;
+UPDATE t SET n = n * 2 WHERE n % 3 = 0;
+DELETE FROM t WHERE n % 97 = 0;
+PRAGMA wal_checkpoint(TRUNCATE);
+BEGIN;
+INSERT INTO t SELECT NULL, hex(randomblob(16)), 1 FROM t LIMIT 5000 - (SELECT count(*) FROM t);
+COMMIT;
