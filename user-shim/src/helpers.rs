@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! What Rust calls back during a call: `struct bento_host` (SAFETY.md C7).
+
+use std::alloc::Layout;
+use std::ffi::c_void;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bento::abi;
+use bento::errno::{Errno, Result};
+use bento::fs::Op;
+
+use crate::Panic;
+use crate::alloc::{self, Charge};
+use crate::call::{Invalidation, with_ledger};
+use crate::caller::{Object, may};
+use crate::file::{Sink, Source};
+use crate::inode::Inode;
+use crate::superblock::Super;
+
+/// The table this shim hands to every file system.
+pub static HOST: abi::bento_host = abi::bento_host {
+    size: size_of::<abi::bento_host>() as u32,
+    abi: abi::BENTO_ABI_VERSION,
+    flags: 0,
+    pad: 0,
+    log: Some(log),
+    panicked: Some(panicked),
+    poison: Some(poison),
+    alloc: Some(alloc),
+    dealloc: Some(dealloc),
+    realloc: Some(realloc),
+    inode_attr: Some(inode_attr),
+    inode_update: Some(inode_update),
+    inode_get: Some(inode_get),
+    inode_wake: Some(inode_wake),
+    inode_invalidate: Some(inode_invalidate),
+    generic_permission: Some(generic_permission),
+    cred: Some(cred),
+    now: Some(host_now),
+    random: Some(random),
+    sink_put: Some(sink_put),
+    source_get: Some(source_get),
+    wait: Some(wait),
+    wake: Some(wake),
+    lock_acquired: Some(lock_acquired),
+    lock_released: Some(lock_released),
+    abandon: Some(abandon),
+    resume: Some(resume),
+};
+
+/// Hands the table to the `bento` in this program.
+pub fn install() -> Result<()> {
+    bento::host::install(&HOST)
+}
+
+fn errno(result: Result<()>) -> i32 {
+    result.map_or_else(|errno| -errno.get(), |()| 0)
+}
+
+/// # Safety
+/// The bytes live as long as the result is used.
+pub unsafe fn slice<'a>(raw: abi::bento_bytes) -> &'a [u8] {
+    if raw.len == 0 || raw.ptr.is_null() {
+        return &[];
+    }
+    // SAFETY: the caller's promise.
+    unsafe { std::slice::from_raw_parts(raw.ptr, raw.len) }
+}
+
+/// # Safety
+/// As [`slice`].
+unsafe fn text<'a>(raw: abi::bento_bytes) -> std::borrow::Cow<'a, str> {
+    // SAFETY: the caller's promise.
+    String::from_utf8_lossy(unsafe { slice(raw) })
+}
+
+// ---- the log ----
+
+unsafe extern "C" fn log(sb: *mut abi::bento_super, level: u32, message: abi::bento_bytes) {
+    let _charge = Charge::nobody();
+    // SAFETY: SAFETY.md C1, C4: the mount and the message live through the call.
+    let (sb, message) = unsafe { (Super::from_raw(sb), text(message)) };
+    if let Some(sb) = sb {
+        sb.log(level, format_args!("{message}"));
+    }
+}
+
+unsafe extern "C" fn panicked(
+    call: *mut abi::bento_call,
+    message: abi::bento_bytes,
+    at: *const abi::bento_location,
+    errno: i32,
+) {
+    let _charge = Charge::nobody();
+    // SAFETY: SAFETY.md C1, C4: all live through the call.
+    let (sb, op, message, at) =
+        unsafe { (Super::from_raw((*call).sb), (*call).op, text(message).into_owned(), at.as_ref()) };
+    let Some(sb) = sb else { return };
+    let errno = Errno::new(errno.abs());
+    // SAFETY: SAFETY.md C4.
+    let location = at.map(|at| (unsafe { text(at.file).into_owned() }, at.line, at.column));
+    let handler = Op::ALL.get(op as usize).map_or("?", |op| op.name());
+    let panic = Panic { handler, message, location, errno };
+    sb.log(abi::BENTO_LOG_ERR, format_args!("handler {panic}; caller got {errno:?}"));
+    sb.panics.lock().unwrap_or_else(PoisonError::into_inner).push(panic);
+}
+
+/// `bento_mcount` found too little stack left.
+///
+/// # Safety
+/// `call` is the call in progress on this thread.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+pub unsafe fn stack_exhausted(call: *mut abi::bento_call, at: *const c_void) {
+    let message = format!("the stack is used up in {}", symbol(at));
+    // SAFETY: the caller's promise; the message lives through the call.
+    unsafe {
+        panicked(call, crate::superblock::bytes(message.as_bytes()), std::ptr::null(), Errno::EIO.get());
+        poison(call);
+    }
+}
+
+/// The name of the function that `at` lies in, as far as the dynamic linker knows.
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+fn symbol(at: *const c_void) -> String {
+    // SAFETY: `dladdr` fills the struct or returns 0; the names it points to belong to the loaded object.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        if libc::dladdr(at, &mut info) == 0 {
+            return "an unknown function".to_owned();
+        }
+        if info.dli_sname.is_null() {
+            return format!("the object at {:#x}", at.addr() - info.dli_fbase.addr());
+        }
+        let name = std::ffi::CStr::from_ptr(info.dli_sname);
+        name.to_string_lossy().into_owned()
+    }
+}
+
+unsafe extern "C" fn poison(call: *mut abi::bento_call) {
+    // SAFETY: SAFETY.md C1.
+    if let Some(sb) = unsafe { Super::from_raw((*call).sb) } {
+        sb.slot.poison();
+    }
+}
+
+// ---- memory ----
+
+fn layout(size: usize, align: usize) -> Option<Layout> {
+    // A block of no bytes still has an address of its own.
+    Layout::from_size_align(size.max(1), align).ok()
+}
+
+unsafe extern "C" fn alloc(size: usize, align: usize) -> *mut c_void {
+    // SAFETY: the size is not 0.
+    layout(size, align).map_or(std::ptr::null_mut(), |layout| unsafe { alloc::take(layout).cast() })
+}
+
+unsafe extern "C" fn dealloc(block: *mut c_void, size: usize, align: usize) {
+    if let Some(layout) = layout(size, align).filter(|_| !block.is_null()) {
+        // SAFETY: SAFETY.md C3: Rust gives back what it took, with the same layout.
+        unsafe { alloc::give_back(block.cast(), layout) }
+    }
+}
+
+unsafe extern "C" fn realloc(block: *mut c_void, old: usize, align: usize, new: usize) -> *mut c_void {
+    match layout(old, align) {
+        // SAFETY: SAFETY.md C3, as above.
+        Some(layout) => unsafe { alloc::resize(block.cast(), layout, new.max(1)).cast() },
+        None => std::ptr::null_mut(),
+    }
+}
+
+// ---- inodes ----
+
+unsafe extern "C" fn inode_attr(inode: *const abi::bento_inode, out: *mut abi::bento_attr) {
+    let _charge = Charge::nobody();
+    // SAFETY: SAFETY.md C5: a live inode of this shim.
+    unsafe { *out = Inode::from_raw(inode).attr() }
+}
+
+unsafe extern "C" fn inode_update(
+    call: *mut abi::bento_call,
+    inode: *mut abi::bento_inode,
+    attr: *const abi::bento_attr,
+    valid: u32,
+) -> i32 {
+    let _charge = Charge::nobody();
+    // SAFETY: SAFETY.md C1, C4, C5.
+    let (inode, attr, op) = unsafe { (Inode::from_raw(inode), &*attr, (*call).op) };
+    let op = Op::ALL.get(op as usize).copied().unwrap_or(Op::mount);
+    errno(crate::attr::update(op, inode, attr, valid))
+}
+
+unsafe extern "C" fn inode_get(_call: *mut abi::bento_call, ino: u64, out: *mut *mut abi::bento_inode) -> i32 {
+    let found = with_ledger(|ledger| {
+        let inode = ledger.sb.table.get(ino).ok_or(Errno::ENOENT)?;
+        let raw = inode.as_raw();
+        ledger.refs.push(inode);
+        // SAFETY: SAFETY.md C1, C5: a cached inode, referenced by the ledger until the call has left the gate.
+        unsafe {
+            if (*raw).flags & abi::BENTO_INODE_POISONED != 0 {
+                return Err(Errno::EIO);
+            }
+            *out = raw;
+        }
+        Ok(())
+    });
+    errno(found.unwrap_or(Err(Errno::EINVAL)))
+}
+
+unsafe extern "C" fn inode_wake(_call: *mut abi::bento_call, inode: *mut abi::bento_inode) {
+    // SAFETY: SAFETY.md C5.
+    with_ledger(|ledger| ledger.wakes.push(unsafe { Inode::ref_from_raw(inode) }));
+}
+
+unsafe extern "C" fn inode_invalidate(
+    _call: *mut abi::bento_call,
+    inode: *mut abi::bento_inode,
+    offset: u64,
+    len: u64,
+) {
+    with_ledger(|ledger| {
+        // SAFETY: SAFETY.md C5.
+        let inode = unsafe { Inode::ref_from_raw(inode) };
+        ledger.invalidations.push(Invalidation { inode, offset, len });
+    });
+}
+
+/// An ACL that is not cached cannot be fetched from inside the gate: the permission call notes it and is made again with
+/// it cached (`attr::permission`); anybody else is refused.
+unsafe extern "C" fn generic_permission(_call: *mut abi::bento_call, inode: *mut abi::bento_inode, mask: u32) -> i32 {
+    let checked = with_ledger(|ledger| {
+        // SAFETY: SAFETY.md C5.
+        let inode = unsafe { Inode::ref_from_raw(inode) };
+        let attr = inode.attr();
+        let Some(acl) = inode.cached_acl(false) else {
+            ledger.need_acl = Some(inode);
+            return Err(Errno::EACCES);
+        };
+        may(ledger.caller, &Object { mode: attr.mode, uid: attr.uid, gid: attr.gid, acl: acl.as_ref() }, mask)
+    });
+    errno(checked.unwrap_or(Err(Errno::EINVAL)))
+}
+
+// ---- who, when, chance ----
+
+unsafe extern "C" fn cred(_call: *mut abi::bento_call, out: *mut abi::bento_cred) {
+    let cred = with_ledger(|ledger| {
+        let caller = ledger.caller;
+        let mut cred =
+            abi::bento_cred { uid: caller.uid, gid: caller.gid, pid: caller.pid, tid: caller.pid, comm: [0; 16] };
+        if caller.pid != 0
+            && let Ok(name) = std::fs::read(format!("/proc/{}/comm", caller.pid))
+        {
+            let name = name.strip_suffix(b"\n").unwrap_or(&name);
+            let len = name.len().min(15);
+            cred.comm[..len].copy_from_slice(&name[..len]);
+        }
+        cred
+    });
+    if let Some(cred) = cred {
+        // SAFETY: SAFETY.md C4: lent for writing.
+        unsafe { *out = cred }
+    }
+}
+
+/// The clock inode times are made of.
+pub fn now() -> abi::bento_time {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let clock = if cfg!(miri) { libc::CLOCK_REALTIME } else { libc::CLOCK_REALTIME_COARSE };
+    // SAFETY: the struct is ours.
+    unsafe { libc::clock_gettime(clock, &mut now) };
+    abi::bento_time { sec: now.tv_sec, nsec: now.tv_nsec as u32, pad: 0 }
+}
+
+unsafe extern "C" fn host_now(_call: *mut abi::bento_call, out: *mut abi::bento_time) {
+    let time = with_ledger(|ledger| ledger.sb.now()).unwrap_or_else(now);
+    // SAFETY: SAFETY.md C4: lent for writing.
+    unsafe { *out = time }
+}
+
+unsafe extern "C" fn random(out: *mut u8, len: usize) {
+    let mut done = 0;
+    while done < len {
+        // SAFETY: SAFETY.md C4: lent for writing, and `done` stays inside.
+        let got = unsafe { libc::getrandom(out.add(done).cast(), len - done, 0) };
+        match usize::try_from(got) {
+            Ok(got) => done += got,
+            Err(_) => assert!(
+                std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted,
+                "the kernel has no random bytes"
+            ),
+        }
+    }
+}
+
+// ---- bytes ----
+
+unsafe extern "C" fn sink_put(
+    _call: *mut abi::bento_call,
+    sink: *mut abi::bento_sink,
+    pos: u64,
+    from: *const u8,
+    len: usize,
+) -> i32 {
+    // SAFETY: SAFETY.md C1, C4: the sink of this call, and the handler's bytes.
+    errno(unsafe { (*sink.cast::<Sink>()).put(pos, from, len) })
+}
+
+unsafe extern "C" fn source_get(
+    _call: *mut abi::bento_call,
+    source: *mut abi::bento_source,
+    pos: u64,
+    to: *mut u8,
+    len: usize,
+) -> i32 {
+    // SAFETY: SAFETY.md C1, C4: the source of this call, and the handler's buffer.
+    errno(unsafe { (*source.cast::<Source>()).get(pos, to, len) })
+}
+
+// ---- sleeping on a word (SAFETY.md C6) ----
+
+unsafe extern "C" fn wait(word: *const u32, expected: u32) {
+    // SAFETY: SAFETY.md C6: the word lives through the call; futex(2) reads it only.
+    unsafe {
+        if (*word.cast::<AtomicU32>()).load(Ordering::Acquire) == expected {
+            libc::syscall(
+                libc::SYS_futex,
+                word,
+                libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG,
+                expected,
+                std::ptr::null::<libc::timespec>(),
+            );
+        }
+    }
+}
+
+unsafe extern "C" fn wake(word: *const u32, n: u32) {
+    // SAFETY: SAFETY.md C6: the address is only compared.
+    unsafe {
+        libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, n.min(i32::MAX as u32));
+    }
+}
+
+/// This shim has no lock validator: `flags` lacks `BENTO_HOST_LOCKDEP`.
+unsafe extern "C" fn lock_acquired(_lock: *const c_void, _site: *const abi::bento_location, _exclusive: u32) {}
+
+unsafe extern "C" fn lock_released(_lock: *const c_void, _site: *const abi::bento_location) {}
+
+// ---- ways out that are no return ----
+
+unsafe extern "C" fn abandon(record: *mut abi::bento_record, value: i64) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: SAFETY.md G6: the runtime found the record on this stack.
+    unsafe {
+        crate::call::asm::bento_user_abandon(record, value)
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    {
+        let _ = (record, value);
+        std::process::abort()
+    }
+}
+
+unsafe extern "C" fn resume(regs: *const abi::bento_regs) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: SAFETY.md G6: a landing pad of a live frame.
+    unsafe {
+        crate::call::asm::bento_user_resume(regs)
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    {
+        let _ = regs;
+        std::process::abort()
+    }
+}

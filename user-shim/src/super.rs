@@ -1,0 +1,524 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! One mount: from the table of thunks to a live instance and back, what the handler chose checked, and its log.
+
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bento::abi;
+use bento::errno::{Errno, Result};
+use bento::fs::Op;
+
+use crate::alloc::{Account, Charge};
+use crate::call::Outcome;
+use crate::caller::Caller;
+use crate::inode::{InodeRef, Table};
+use crate::pages::PAGE;
+use crate::{Panic, helpers};
+
+/// Largest size of a file unless the handler says less.
+const MAX_FILE_SIZE: u64 = i64::MAX as u64;
+/// Lines of its log a mount remembers.
+const LOG_LINES: usize = 1000;
+
+/// What a front door does for the core.
+pub trait Front: Send + Sync {
+    /// Does an inode nobody refers to stay cached? (The kernel above FUSE keeps its own.)
+    fn keeps_inodes(&self) -> bool;
+    /// Are file pages of a bytes mount cached here, rather than above?
+    fn keeps_pages(&self) -> bool;
+    /// Whatever is cached of an inode's bytes and attributes is stale.
+    fn invalidate(&self, ino: u64, offset: u64, len: u64);
+    /// A handler changed attributes of an inode on its own.
+    fn changed(&self, ino: u64);
+    /// Pollers of an inode should look again.
+    fn wake(&self, ino: u64);
+    /// One line, with the prefix that tells the mount.
+    fn log(&self, level: u32, line: &str);
+}
+
+/// What the `mount` handler settled.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub root_ino: u64,
+    pub max_file_size: u64,
+    pub block_size: u32,
+    pub magic: u32,
+    pub time_granularity: u32,
+    pub name_max: u32,
+}
+
+/// One mount.
+pub struct Super {
+    pub ops: &'static abi::bento_ops,
+    pub slot: crate::slot::Slot,
+    pub table: Table,
+    pub front: Box<dyn Front>,
+    pub account: Account,
+    name: String,
+    source: String,
+    options: Mutex<String>,
+    settings: OnceLock<Settings>,
+    pub read_only: AtomicBool,
+    pub max_bytes: AtomicU64,
+    pub max_inodes: AtomicU64,
+    pub used_bytes: AtomicU64,
+    pub used_inodes: AtomicU64,
+    root: Mutex<Option<InodeRef>>,
+    dying: AtomicBool,
+    /// Renames between directories exclude every other change of names.
+    pub rename_lock: std::sync::RwLock<()>,
+    pub panics: Mutex<Vec<Panic>>,
+    pub bad_values: AtomicU64,
+    outcome: Mutex<Option<(Op, Outcome)>>,
+    lines: Mutex<VecDeque<String>>,
+    /// What the handler logged last as an error: why a mount was refused.
+    last_error: Mutex<Option<String>>,
+}
+
+// SAFETY: SAFETY.md C7: `ops` is constant data and function pointers that any thread may call; the rest is `Send`.
+unsafe impl Send for Super {}
+// SAFETY: SAFETY.md C7, as above; the rest is behind locks or atomic.
+unsafe impl Sync for Super {}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A mount that did not come about: the errno, and the reason if one was logged.
+#[derive(Debug)]
+pub struct MountError {
+    pub errno: Errno,
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for MountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Some(reason) => write!(f, "{reason} ({})", self.errno),
+            None => write!(f, "mount: {}", self.errno),
+        }
+    }
+}
+
+impl std::error::Error for MountError {}
+
+impl Super {
+    /// Mounts `ops`: makes the instance and loads the root.
+    pub fn mount(
+        ops: &'static abi::bento_ops,
+        source: &str,
+        options: &str,
+        read_only: bool,
+        front: Box<dyn Front>,
+    ) -> std::result::Result<Arc<Super>, MountError> {
+        helpers::install().map_err(|errno| MountError { errno, reason: None })?;
+        crate::warm::up();
+        let name = check_ops(ops)?;
+        let sb = Arc::new(Super {
+            ops,
+            slot: crate::slot::Slot::new(),
+            table: Table::default(),
+            front,
+            account: Account::new(),
+            name,
+            source: source.to_owned(),
+            options: Mutex::new(options.to_owned()),
+            settings: OnceLock::new(),
+            read_only: AtomicBool::new(read_only),
+            max_bytes: AtomicU64::new(0),
+            max_inodes: AtomicU64::new(0),
+            used_bytes: AtomicU64::new(0),
+            used_inodes: AtomicU64::new(0),
+            root: Mutex::new(None),
+            dying: AtomicBool::new(false),
+            rename_lock: std::sync::RwLock::new(()),
+            panics: Mutex::new(Vec::new()),
+            bad_values: AtomicU64::new(0),
+            outcome: Mutex::new(None),
+            lines: Mutex::new(VecDeque::new()),
+            last_error: Mutex::new(None),
+        });
+        // Rust hands the pointer back in `bento_log`.
+        Arc::as_ptr(&sb).expose_provenance();
+        let mounted = sb.call_mount(options).and_then(|()| sb.load_root());
+        if let Err(errno) = mounted {
+            let reason = held(&sb.last_error).take();
+            sb.end();
+            return Err(MountError { errno, reason });
+        }
+        Ok(sb)
+    }
+
+    fn call_mount(&self, options: &str) -> Result<()> {
+        let mut args = abi::bento_mount_args {
+            source: bytes(self.source.as_bytes()),
+            options: bytes(options.as_bytes()),
+            flags: if self.is_read_only() { abi::BENTO_MOUNT_RDONLY } else { 0 },
+            why: abi::BENTO_WHY_MOUNT,
+            instance: std::ptr::null_mut(),
+            root_ino: abi::BENTO_ROOT_INO.into(),
+            max_file_size: MAX_FILE_SIZE,
+            max_bytes: 0,
+            max_inodes: 0,
+            block_size: PAGE as u32,
+            magic: abi::BENTO_ABI_MAGIC,
+            time_granularity: 1,
+            name_max: abi::BENTO_NAME_MAX,
+        };
+        self.invoke(Op::mount, self.ops.mount, &Caller::ROOT, &mut args)?;
+        self.slot.set_instance(args.instance);
+        self.check_mount(&args)?;
+        self.max_bytes.store(args.max_bytes, Ordering::Release);
+        self.max_inodes.store(args.max_inodes, Ordering::Release);
+        let settings = Settings {
+            root_ino: args.root_ino,
+            max_file_size: args.max_file_size,
+            block_size: args.block_size,
+            magic: args.magic,
+            time_granularity: args.time_granularity,
+            name_max: args.name_max,
+        };
+        self.settings.set(settings).map_err(|_| Errno::EBUSY)
+    }
+
+    fn check_mount(&self, args: &abi::bento_mount_args) -> Result<()> {
+        let bad = |what: fmt::Arguments<'_>| Err(self.bad(Op::mount, format_args!("returned {what}")));
+        if args.instance.is_null() {
+            return bad(format_args!("no instance"));
+        }
+        if args.root_ino == 0 {
+            return bad(format_args!("root inode number 0"));
+        }
+        if !args.block_size.is_power_of_two() || !(512..=PAGE as u32).contains(&args.block_size) {
+            return bad(format_args!("block size {}, not a power of two from 512 to {PAGE}", args.block_size));
+        }
+        if args.max_file_size == 0 || args.max_file_size > MAX_FILE_SIZE {
+            return bad(format_args!("largest file size {}", args.max_file_size));
+        }
+        if !(1..=1_000_000_000).contains(&args.time_granularity) {
+            return bad(format_args!("time granularity {} ns", args.time_granularity));
+        }
+        if !(1..=abi::BENTO_NAME_MAX).contains(&args.name_max) {
+            return bad(format_args!("longest name {}", args.name_max));
+        }
+        self.check_limits(Op::mount, args.max_bytes, args.max_inodes)
+    }
+
+    fn check_limits(&self, op: Op, bytes: u64, inodes: u64) -> Result<()> {
+        if bytes > i64::MAX as u64 || inodes > i64::MAX as u64 {
+            return Err(self.bad(op, format_args!("returned limits of {bytes} bytes and {inodes} inodes")));
+        }
+        Ok(())
+    }
+
+    fn load_root(self: &Arc<Self>) -> Result<()> {
+        let root = self.iget(self.settings().root_ino, Op::mount)?;
+        if !root.is_dir() {
+            let mode = root.mode();
+            return Err(self.bad(Op::load_inode, format_args!("returned mode {mode:#o} for the root, not a directory")));
+        }
+        *held(&self.root) = Some(root);
+        Ok(())
+    }
+
+    /// `mount -o remount`.
+    pub fn reconfigure(&self, options: &str, read_only: bool) -> Result<()> {
+        self.sync(true)?;
+        if !self.has(Op::reconfigure) {
+            if !options.is_empty() && options != *held(&self.options) {
+                self.log(abi::BENTO_LOG_ERR, format_args!("options cannot change while mounted"));
+                return Err(Errno::EINVAL);
+            }
+        } else {
+            let mut args = abi::bento_reconfigure_args {
+                options: bytes(options.as_bytes()),
+                flags: if read_only { abi::BENTO_MOUNT_RDONLY } else { 0 },
+                pad: 0,
+                max_bytes: self.max_bytes.load(Ordering::Acquire),
+                max_inodes: self.max_inodes.load(Ordering::Acquire),
+            };
+            self.invoke(Op::reconfigure, self.ops.reconfigure, &Caller::ROOT, &mut args)?;
+            self.check_limits(Op::reconfigure, args.max_bytes, args.max_inodes)?;
+            self.max_bytes.store(args.max_bytes, Ordering::Release);
+            self.max_inodes.store(args.max_inodes, Ordering::Release);
+            if !options.is_empty() {
+                *held(&self.options) = options.to_owned();
+            }
+        }
+        self.read_only.store(read_only, Ordering::Release);
+        Ok(())
+    }
+
+    /// Pages, attributes, then the file system's own.
+    pub fn sync(&self, wait: bool) -> Result<()> {
+        let mut first = Ok(());
+        for inode in self.table.all() {
+            let written = inode.flush_pages().and_then(|()| inode.write_back(wait));
+            first = first.and(written);
+        }
+        if self.has(Op::sync_fs) {
+            let mut args = abi::bento_sync_fs_args { wait: wait.into() };
+            let synced = self.invoke(Op::sync_fs, self.ops.sync_fs, &Caller::ROOT, &mut args);
+            first = first.and(synced.map(drop));
+        }
+        first
+    }
+
+    pub fn freeze(&self) -> Result<()> {
+        self.sync(true)?;
+        self.freeze_call(Op::freeze, self.ops.freeze)
+    }
+
+    pub fn thaw(&self) -> Result<()> {
+        self.freeze_call(Op::thaw, self.ops.thaw)
+    }
+
+    fn freeze_call(&self, op: Op, thunk: crate::call::Thunk<abi::bento_freeze_args>) -> Result<()> {
+        if !self.has(op) {
+            return Ok(());
+        }
+        self.invoke(op, thunk, &Caller::ROOT, &mut abi::bento_freeze_args { pad: 0 }).map(drop)
+    }
+
+    pub fn statfs(&self) -> Result<abi::bento_statfs_args> {
+        let settings = self.settings();
+        let mut args = abi::bento_statfs_args {
+            blocks: 0,
+            bfree: 0,
+            bavail: 0,
+            files: 0,
+            ffree: 0,
+            bsize: settings.block_size,
+            frsize: settings.block_size,
+            namelen: settings.name_max,
+            fsid_lo: 0,
+            fsid_hi: 0,
+            pad: 0,
+        };
+        if self.has(Op::statfs) {
+            let before = args.bsize;
+            self.invoke(Op::statfs, self.ops.statfs, &Caller::ROOT, &mut args)?;
+            if args.bsize == 0 {
+                args.bsize = before;
+            }
+            if args.bsize > 1 << 24 || args.namelen > abi::BENTO_NAME_MAX {
+                let (bsize, namelen) = (args.bsize, args.namelen);
+                return Err(self.bad(Op::statfs, format_args!("returned block size {bsize}, longest name {namelen}")));
+            }
+            args.frsize = args.bsize;
+        } else if self.is_resident() {
+            let part = |most: &AtomicU64, used: &AtomicU64, unit: u64| {
+                let most = most.load(Ordering::Acquire) / unit;
+                (most, most.saturating_sub(used.load(Ordering::Acquire) / unit))
+            };
+            (args.blocks, args.bfree) = part(&self.max_bytes, &self.used_bytes, settings.block_size.into());
+            args.bavail = args.bfree;
+            (args.files, args.ffree) = part(&self.max_inodes, &self.used_inodes, 1);
+        }
+        Ok(args)
+    }
+
+    /// Ends the mount. `EBUSY` while somebody else refers to an inode, unless `force` says the kernel has let go.
+    pub fn unmount(&self, force: bool) -> Result<()> {
+        if !force && self.table.users(self.settings().root_ino) > 0 {
+            return Err(Errno::EBUSY);
+        }
+        let synced = if self.slot.is_poisoned() { Ok(()) } else { self.sync(true) };
+        self.table.release_all(force);
+        self.end();
+        synced
+    }
+
+    fn end(&self) {
+        self.dying.store(true, Ordering::Release);
+        if !self.is_mounted() {
+            return;
+        }
+        let root = held(&self.root).take();
+        self.table.release_all(false);
+        drop(root);
+        while self.table.shrink() > 0 {}
+        if !self.slot.is_poisoned() {
+            let mut args = abi::bento_unmount_args { pad: 0 };
+            let _ = self.invoke(Op::unmount, self.ops.unmount, &Caller::ROOT, &mut args);
+        } else {
+            self.log(abi::BENTO_LOG_WARN, format_args!("its instance was abandoned and stays in memory"));
+        }
+        self.slot.set_instance(std::ptr::null_mut());
+    }
+
+    pub fn is_mounted(&self) -> bool {
+        !self.slot.instance().is_null()
+    }
+
+    pub fn is_dying(&self) -> bool {
+        self.dying.load(Ordering::Acquire)
+    }
+
+    pub fn as_raw(&self) -> *mut abi::bento_super {
+        (&raw const *self).cast::<abi::bento_super>().cast_mut()
+    }
+
+    /// # Safety
+    /// `raw` is what a thunk of a live mount got.
+    pub unsafe fn from_raw<'call>(raw: *mut abi::bento_super) -> Option<&'call Super> {
+        // SAFETY: SAFETY.md C1: the mount outlives its calls.
+        unsafe { std::ptr::with_exposed_provenance::<Super>(raw.addr()).as_ref() }
+    }
+
+    pub fn has(&self, op: Op) -> bool {
+        self.ops.handlers & 1 << op as u32 != 0
+    }
+
+    pub fn is_resident(&self) -> bool {
+        self.ops.data == abi::BENTO_DATA_RESIDENT
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Acquire)
+    }
+
+    pub fn settings(&self) -> &Settings {
+        const BEFORE: Settings = Settings {
+            root_ino: 0,
+            max_file_size: MAX_FILE_SIZE,
+            block_size: PAGE as u32,
+            magic: 0,
+            time_granularity: 1,
+            name_max: 255,
+        };
+        self.settings.get().unwrap_or(&BEFORE)
+    }
+
+    pub fn root(&self) -> Result<InodeRef> {
+        held(&self.root).clone().ok_or(Errno::ENODEV)
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn options(&self) -> String {
+        held(&self.options).clone()
+    }
+
+    /// The time on inodes: the kernel's coarse clock, rounded to the mount's granularity.
+    pub fn now(&self) -> abi::bento_time {
+        self.round(helpers::now())
+    }
+
+    fn round(&self, mut time: abi::bento_time) -> abi::bento_time {
+        time.nsec -= time.nsec % self.settings().time_granularity;
+        time
+    }
+
+    /// Attributes with their times rounded.
+    pub fn rounded(&self, mut attr: abi::bento_attr) -> abi::bento_attr {
+        for time in [&mut attr.atime, &mut attr.mtime, &mut attr.ctime, &mut attr.btime] {
+            *time = self.round(*time);
+        }
+        attr
+    }
+
+    /// Room for `bytes` more of resident data, or `ENOSPC`.
+    pub fn charge(&self, bytes: u64) -> Result<()> {
+        let most = self.max_bytes.load(Ordering::Acquire);
+        let fits = |used: u64| used.checked_add(bytes).filter(|used| most == 0 || *used <= most);
+        self.used_bytes.try_update(Ordering::AcqRel, Ordering::Acquire, fits).map(drop).map_err(|_| Errno::ENOSPC)
+    }
+
+    pub fn uncharge(&self, bytes: u64) {
+        self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
+    }
+
+    pub fn log(&self, level: u32, message: fmt::Arguments<'_>) {
+        let _charge = Charge::nobody();
+        let source = if self.source.is_empty() { "none" } else { &self.source };
+        let line = format!("bento: {}({source}): {message}", self.name);
+        if level == abi::BENTO_LOG_ERR {
+            *held(&self.last_error) = Some(line.clone());
+        }
+        self.front.log(level, &line);
+        let mut lines = held(&self.lines);
+        if lines.len() == LOG_LINES {
+            lines.pop_front();
+        }
+        lines.push_back(line);
+    }
+
+    /// The mount's log so far.
+    pub fn lines(&self) -> Vec<String> {
+        held(&self.lines).iter().cloned().collect()
+    }
+
+    /// A handler answered with something impossible: one line that names it and the value; `EUCLEAN` for the caller.
+    pub fn bad(&self, op: Op, what: fmt::Arguments<'_>) -> Errno {
+        self.bad_values.fetch_add(1, Ordering::Relaxed);
+        self.log(abi::BENTO_LOG_ERR, format_args!("{} {what}", op.name()));
+        Errno::EUCLEAN
+    }
+
+    pub fn note_outcome(&self, op: Op, outcome: Outcome) {
+        *held(&self.outcome) = Some((op, outcome));
+    }
+
+    /// The last call into Rust, and how it ended.
+    pub fn last_outcome(&self) -> Option<(Op, Outcome)> {
+        *held(&self.outcome)
+    }
+}
+
+impl Drop for Super {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Is this a table this shim can drive? Its name.
+fn check_ops(ops: &abi::bento_ops) -> std::result::Result<String, MountError> {
+    let refuse = |errno, reason: String| Err(MountError { errno, reason: Some(format!("bento: {reason}")) });
+    if ops.abi != abi::BENTO_ABI_VERSION || (ops.size as usize) < size_of::<abi::bento_ops>() {
+        return refuse(
+            Errno::EINVAL,
+            format!(
+                "built for ABI {} with a table of {} bytes, this shim speaks ABI {} with {}; build the file system again",
+                ops.abi,
+                ops.size,
+                abi::BENTO_ABI_VERSION,
+                size_of::<abi::bento_ops>()
+            ),
+        );
+    }
+    // SAFETY: SAFETY.md C7: a table of our ABI names itself with a constant.
+    let name = unsafe { helpers::slice(ops.name) };
+    let good = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_';
+    let name = match std::str::from_utf8(name) {
+        Ok(text) if (1..=32).contains(&name.len()) && name.iter().all(good) && name[0].is_ascii_lowercase() => text,
+        _ => return refuse(Errno::EINVAL, format!("\"{}\" is no file system name", name.escape_ascii())),
+    };
+    if ops.version == 0 {
+        return refuse(Errno::EINVAL, format!("{name}: version 0; versions start at 1"));
+    }
+    if ops.data != abi::BENTO_DATA_BYTES && ops.data != abi::BENTO_DATA_RESIDENT {
+        return refuse(Errno::EINVAL, format!("{name}: data mode {} is not supported", ops.data));
+    }
+    let whole = ops.mount.is_some() && ops.unmount.is_some() && ops.load_inode.is_some() && ops.forget_inode.is_some();
+    if !whole {
+        return refuse(Errno::EINVAL, format!("{name}: mount, unmount, load_inode or forget_inode is missing"));
+    }
+    Ok(name.to_owned())
+}
+
+/// For argument blocks.
+pub fn bytes(slice: &[u8]) -> abi::bento_bytes {
+    abi::bento_bytes { ptr: slice.as_ptr(), len: slice.len() }
+}
+
+/// For argument blocks: a buffer lent for writing.
+pub fn buffer(slice: &mut [u8]) -> abi::bento_buf {
+    let ptr: *mut c_void = if slice.is_empty() { std::ptr::null_mut() } else { slice.as_mut_ptr().cast() };
+    abi::bento_buf { ptr: ptr.cast(), cap: slice.len(), len: 0 }
+}
