@@ -125,11 +125,32 @@ void bento_inode_invalidate(struct bento_call *call, struct bento_inode *pub,
 }
 EXPORT_SYMBOL_GPL(bento_inode_invalidate);
 
+/* Locks of the author's that an abandoned call held stay held; the validator is
+ * told otherwise, or it would blame this task for them from now on. */
+static unsigned int bento_locks_held(void)
+{
+#ifdef CONFIG_LOCKDEP
+	return current->lockdep_depth;
+#else
+	return 0;
+#endif
+}
+
+static void bento_locks_abandoned(unsigned int depth)
+{
+#ifdef CONFIG_LOCKDEP
+	unsigned int n;
+
+	for (n = current->lockdep_depth; n > depth; n--)
+		lock_release(current->held_locks[n - 1].instance, _RET_IP_);
+#endif
+}
+
 s64 bento_invoke_kc(struct bento_super *bs, enum bento_op op, void *args,
 		    struct bento_kcall *kc)
 {
 	struct bento_slot *slot = &bs->slot;
-	unsigned int nofs;
+	unsigned int nofs, depth;
 	bento_thunk thunk;
 	s64 ret;
 	int err;
@@ -152,10 +173,13 @@ s64 bento_invoke_kc(struct bento_super *bs, enum bento_op op, void *args,
 			       BENTO_STACK_RESERVE,
 		.generation = slot->generation,
 	};
+	depth = bento_locks_held();
 	ret = bento_trampoline(&kc->pub, thunk, args);
 	memalloc_nofs_restore(nofs);
-	if (unlikely(kc->pub.outcome == BENTO_OUTCOME_ABANDONED))
+	if (unlikely(kc->pub.outcome == BENTO_OUTCOME_ABANDONED)) {
 		bento_slot_poison(slot);
+		bento_locks_abandoned(depth);
+	}
 	bento_slot_leave(slot);
 	if (unlikely(kc->nrefs || kc->more || kc->deferred))
 		bento_drain(kc);
@@ -173,23 +197,31 @@ s64 bento_invoke(struct bento_super *bs, enum bento_op op, void *args)
 	return bento_invoke_kc(bs, op, args, &kc);
 }
 
+/* The record of the innermost call above `sp`. NULL outside of calls. */
+struct bento_record *bento_find_record(unsigned long sp)
+{
+	unsigned long top = (unsigned long)task_stack_page(current) + THREAD_SIZE;
+
+	/* Frames of all kinds lie there: no access check knows better. */
+	for (sp = ALIGN(sp, sizeof(long)); sp < top - sizeof(long); sp += sizeof(long))
+		if (READ_ONCE_NOCHECK(*(unsigned long *)sp) == (BENTO_RECORD_MAGIC ^ sp))
+			return (struct bento_record *)sp;
+	return NULL;
+}
+
 /* From mcount, on what is left of the stack: `sp` lies below the Rust frames. */
 asmlinkage void bento_stack_overflow(unsigned long *sp)
 {
-	unsigned long *top = task_stack_page(current) + THREAD_SIZE;
+	struct bento_record *record = bento_find_record((unsigned long)sp);
+	struct bento_call *call;
 
-	for (; sp < top - 1; sp++) {
-		struct bento_record *record = (void *)sp;
-		struct bento_call *call;
-
-		if (*sp != (BENTO_RECORD_MAGIC ^ (unsigned long)sp))
-			continue;
-		call = record->call;
-		call->outcome = BENTO_OUTCOME_ABANDONED;
-		bento_panicked(call, bento_bytes("stack overflow", 14), NULL, -EIO);
-		bento_poison(call);
-		bento_abandon(record, -EIO);
-	}
+	if (!record)
+		return;
+	call = record->call;
+	call->outcome = BENTO_OUTCOME_ABANDONED;
+	bento_panicked(call, bento_bytes("stack overflow", 14), NULL, -EIO);
+	bento_poison(call);
+	bento_abandon(record, -EIO);
 }
 
 void bento_poison(struct bento_call *call)

@@ -189,9 +189,32 @@ EXPORT_SYMBOL_GPL(bento_random);
 
 /* ---- sleeping on a word (C6) ---- */
 
+/* False when the instance was poisoned meanwhile, for which nobody rings. A
+ * function of its own: its frame is gone when the caller leaves sideways. */
+static noinline bool bento_wait_change(const u32 *word, u32 expected,
+				       const struct bento_slot *slot)
+{
+	while (!wait_var_event_timeout((void *)word, READ_ONCE(*word) != expected, HZ))
+		if (READ_ONCE(slot->poisoned))
+			return false;
+	return true;
+}
+
+/*
+ * Whoever was abandoned never lets go of the locks it held, so on a poisoned
+ * instance a call that waits for one is abandoned as well (C2).
+ */
 void bento_wait(const u32 *word, u32 expected)
 {
-	wait_var_event((void *)word, READ_ONCE(*word) != expected);
+	struct bento_record *record =
+		bento_find_record((unsigned long)__builtin_frame_address(0));
+
+	if (WARN_ON_ONCE(!record))
+		return;
+	if (likely(bento_wait_change(word, expected, &record->call->sb->slot)))
+		return;
+	record->call->outcome = BENTO_OUTCOME_ABANDONED;
+	bento_abandon(record, -EIO);
 }
 EXPORT_SYMBOL_GPL(bento_wait);
 

@@ -237,6 +237,8 @@ static inline int bento_errno(s64 result)
 	return result < 0 ? (int)result : 0;
 }
 
+struct bento_record *bento_find_record(unsigned long sp);
+
 /* A reference that the call gives back after the gate. */
 void bento_ledger_add(struct bento_kcall *kc, struct inode *inode);
 
