@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The file system in README.md compiles, and is the one between the two markers below.
+//! The file system in README.md works, and is the one between the two markers below.
 
 // README
 use bento::prelude::*;
@@ -32,4 +32,12 @@ fn readme_shows_the_file_system_of_this_test() {
     let shown = readme.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     assert_eq!(shown, listing);
     assert_eq!(listing.lines().count(), 20);
+}
+
+#[test]
+fn it_says_hi() {
+    let fs = bento_user_shim::Harness::mount::<Hi>("").unwrap();
+    assert_eq!(fs.read_file("/hi").unwrap(), b"hi\n");
+    assert_eq!(fs.read_file("/ho"), Err(Errno::ENOENT));
+    fs.unmount().unwrap();
 }
