@@ -62,7 +62,7 @@ impl Variant {
             ],
             Variant::Uml => UML,
             Variant::UmlKasan => &[],
-            Variant::User => &["-Crelocation-model=pic", "-Zplt=yes"],
+            Variant::User => &["-Crelocation-model=pic", "-Zplt=yes", OWN_CODE],
         };
         flags.extend(own.iter().map(|flag| (*flag).to_owned()));
         if self == Variant::UmlKasan {
@@ -99,4 +99,9 @@ impl Variant {
 }
 
 /// The UML program lies anywhere, so the kernel code model does not hold; data symbols are still in reach.
-const UML: &[&str] = &["-Crelocation-model=pie", "-Zplt=yes", "-Zdirect-access-external-data=yes", "-Cjump-tables=n"];
+const UML: &[&str] =
+    &["-Crelocation-model=pie", "-Zplt=yes", "-Zdirect-access-external-data=yes", "-Cjump-tables=n", OWN_CODE];
+
+/// Where gdb is used, two handlers with the same body keep their own code each: a breakpoint in the one that was merged
+/// away would never be reached.
+const OWN_CODE: &str = "-Zmerge-functions=disabled";
