@@ -366,17 +366,40 @@ pub mod asm {
     /// # Safety
     /// `rsp` is a stack pointer of this thread, inside a call (SAFETY.md G6); `at` is where the check was made.
     pub unsafe extern "C" fn overflow(rsp: *mut u64, at: *const c_void) {
-        let mut word = rsp.map_addr(|address| (address + 7) & !7);
-        // SAFETY: SAFETY.md G6: inside a call, a record lies above every Rust frame of this stack.
+        // SAFETY: SAFETY.md G6: the caller's promise.
         unsafe {
-            while *word != abi::BENTO_RECORD_MAGIC ^ word.addr() as u64 {
-                word = word.add(1);
-            }
-            let record = word.cast::<abi::bento_record>();
+            let record = record_above(rsp);
             let call = (*record).call;
             (*call).outcome = abi::BENTO_OUTCOME_ABANDONED;
             crate::helpers::stack_exhausted(call, at);
             bento_user_abandon(record, -i64::from(Errno::EIO.get()));
         }
+    }
+
+    /// Abandons the call in progress, whose instance is poisoned already.
+    ///
+    /// # Safety
+    /// Inside a call (SAFETY.md G6).
+    pub unsafe fn abandon_here() {
+        let mut here = 0u64;
+        // SAFETY: SAFETY.md G6: the caller's promise.
+        unsafe {
+            let record = record_above(&raw mut here);
+            (*(*record).call).outcome = abi::BENTO_OUTCOME_ABANDONED;
+            bento_user_abandon(record, -i64::from(Errno::EIO.get()));
+        }
+    }
+
+    /// # Safety
+    /// `rsp` is a stack pointer of this thread, inside a call (SAFETY.md G6).
+    unsafe fn record_above(rsp: *mut u64) -> *mut abi::bento_record {
+        let mut word = rsp.map_addr(|address| (address + 7) & !7);
+        // SAFETY: SAFETY.md G6: inside a call, a record lies above every Rust frame of this stack.
+        unsafe {
+            while word.read_volatile() != abi::BENTO_RECORD_MAGIC ^ word.addr() as u64 {
+                word = word.add(1);
+            }
+        }
+        word.cast()
     }
 }
