@@ -365,7 +365,7 @@ mod tests {
             random
         };
         let (mut taken, mut refused) = (0, 0);
-        for _ in 0..20_000 {
+        for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
             let mut text = Vec::new();
             for _ in 0..next() % 6 {
                 match next() % 24 {
