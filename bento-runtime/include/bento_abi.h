@@ -443,8 +443,8 @@ void bento_log(struct bento_super *sb, uint32_t level, struct bento_bytes messag
  * handler's name. `errno_` is what the caller will get. */
 void bento_panicked(struct bento_call *call, struct bento_bytes message,
 		    const struct bento_location *at, int32_t errno_);
-/* A call ended without running destructors, or met a poisoned lock: nothing
- * enters this instance again. */
+/* A call ended without running destructors: nothing enters this instance
+ * again. */
 void bento_poison(struct bento_call *call);
 
 /* Memory. Up to two pages never fail (SAFETY.md C3); beyond: NULL. Aligned to
@@ -482,7 +482,9 @@ int32_t bento_sink_put(struct bento_call *call, struct bento_sink *sink,
 int32_t bento_source_get(struct bento_call *call, struct bento_source *source,
 			 uint64_t pos, uint8_t *ptr, size_t len);
 
-/* Sleep while *word == expected (spurious returns allowed); wake up to n. */
+/* Sleep while *word == expected (spurious returns allowed); wake up to n or
+ * more. On a poisoned instance, where who holds the lock may have been
+ * abandoned, the call that waits is abandoned as well. */
 void bento_wait(const uint32_t *word, uint32_t expected);
 void bento_wake(const uint32_t *word, uint32_t n);
 /* For lock validators: exclusive = 1 or shared = 0, at its construction site. */
