@@ -122,7 +122,6 @@ impl Inode {
         if !sb.is_resident() && !sb.has(Op::write) {
             return Err(Errno::EINVAL);
         }
-        self.check_immutable()?;
         let most = sb.settings().max_file_size;
         if bytes.is_empty() {
             return Ok(0);

@@ -23,6 +23,8 @@ use crate::object::Object;
 use crate::superblock::{Front, MountError, Super};
 
 pub use file::{File, flags};
+#[cfg(feature = "fuse")]
+pub(crate) use task::without_privileges;
 pub use task::{DirEntry, Stat, Task, Times};
 
 /// Wakes those who wait for `Context::wake`, and prints the log when `BENTO_LOG` is set.

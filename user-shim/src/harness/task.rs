@@ -704,7 +704,7 @@ impl Task {
 }
 
 /// The mode without set-user-id, and without set-group-id where that means it; `None` when nothing changes.
-pub(super) fn without_privileges(mode: u32) -> Option<u32> {
+pub(crate) fn without_privileges(mode: u32) -> Option<u32> {
     let mut left = mode & !libc::S_ISUID;
     if mode & libc::S_IXGRP != 0 {
         left &= !libc::S_ISGID;
