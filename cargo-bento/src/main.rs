@@ -17,6 +17,20 @@ mod suites;
 mod ui;
 mod vm;
 
+/// The macros' stages as a library, for `expand` and `check`.
+#[path = "../../bento-macros/src"]
+#[allow(dead_code)]
+mod macros {
+    mod check;
+    mod errors;
+    mod expand;
+    mod handlers;
+    mod model;
+    mod parse;
+    mod pipeline;
+    pub mod source;
+}
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -20,6 +20,8 @@ pub struct Project {
     /// Package name (Cargo.toml) and library name (Rust).
     pub package: String,
     pub lib: String,
+    /// `src/lib.rs`, or what Cargo.toml names instead.
+    pub root: PathBuf,
     /// The author's workspace: its Cargo.lock decides versions, its target folder takes our output.
     pub workspace: PathBuf,
     /// `<target>/bento`: everything the tool generates.
@@ -79,6 +81,7 @@ impl Project {
             dir: parent(&manifest),
             package: package.name.to_string(),
             lib: lib.name.clone(),
+            root: lib.src_path.clone().into_std_path_buf(),
             workspace: metadata.workspace_root.clone().into_std_path_buf(),
             out: metadata.target_directory.as_std_path().join("bento"),
             bento: parent(bento.manifest_path.as_std_path()),

@@ -17,7 +17,7 @@ const MAY_ABORT: [(&str, &str); 3] = [
     // The host's way out, called through a pointer, which cannot say that it does not come back.
     ("bento::host::jump::", "G6"),
     // Its guard aborts when a node allocation unwinds in the middle of a split; allocations up to two pages do not fail.
-    ("alloc::collections::btree::mem", "C3"),
+    ("alloc::collections::btree::", "C3"),
     // Reference counts beyond isize::MAX: more references than memory can hold.
     ("alloc::sync::", "C3"),
 ];
@@ -173,10 +173,14 @@ pub fn aborts(object: &Prelinked, program: &Program, lines: &Lines) -> Vec<Strin
             if program.trap_follows_noreturn(object, *start, *trap) {
                 continue;
             }
-            let chain = lines.inlined(*trap);
-            if chain.iter().any(|frame| MAY_ABORT.iter().any(|(path, _)| frame.function.contains(path))) {
+            let known = |at: u64| {
+                let chain = lines.inlined(at);
+                chain.iter().any(|frame| MAY_ABORT.iter().any(|(path, _)| frame.function.contains(path)))
+            };
+            if known(*trap) || program.every_way_passes(object, *start, *trap, &known) {
                 continue;
             }
+            let chain = lines.inlined(*trap);
             let place = chain.iter().find(|frame| !frame.function.starts_with("core::")).or(chain.first());
             let place = place.map(|frame| format!(" (in {} at {}:{})", frame.function, frame.file, frame.line));
             findings.push(format!(

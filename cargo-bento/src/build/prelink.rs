@@ -195,7 +195,7 @@ fn rewrite(bytes: &[u8], variant: Variant, patches: &BTreeSet<u64>, blob: Vec<u8
     let section = builder.sections.add();
     section.name = b".rodata.bento_unwind"[..].into();
     section.sh_type = elf::SHT_PROGBITS;
-    section.sh_flags = elf::SHF_ALLOC.into();
+    section.sh_flags = elf::SHF_ALLOC;
     section.sh_addralign = 8;
     section.sh_size = len;
     section.data = SectionData::Data(blob.into());
@@ -269,7 +269,7 @@ fn patch(
             let section = builder.sections.add();
             section.name = b".rela.text"[..].into();
             section.sh_type = elf::SHT_RELA;
-            section.sh_flags = elf::SHF_INFO_LINK.into();
+            section.sh_flags = elf::SHF_INFO_LINK;
             section.sh_link_section = symtab;
             section.sh_info_section = Some(text);
             section.sh_addralign = 8;
