@@ -37,7 +37,7 @@ pub fn run(args: &VmArgs) -> Result<u8> {
             );
         }
         spec.gdb = Some(gdb::Session::default());
-        ui::say("Set breakpoints with `hbreak`, then `continue`: CMD starts, and a call of the handler stops.");
+        ui::say("Set breakpoints with `hbreak lib.rs:LINE`, then `continue`: CMD starts, and a handler stops there.");
     }
     super::execute(&spec)
 }

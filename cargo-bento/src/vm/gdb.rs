@@ -3,7 +3,7 @@
 //! addresses where they lie, so that a breakpoint in a handler stops there with the author's lines shown.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -74,7 +74,7 @@ fn commands(session: &Session, spec: &RunSpec, run: &RunDir, pid: u32, sections:
 }
 
 /// The `add-symbol-file` line of one module.
-fn add_symbols(path: &PathBuf, name: &str, sections: &str) -> Option<String> {
+fn add_symbols(path: &Path, name: &str, sections: &str) -> Option<String> {
     let mut line = None;
     let mut rest = String::new();
     for entry in sections.lines() {
@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn symbols_go_where_the_guest_says_the_sections_lie() {
         let sections = "bento .text 0x1\nmemfs_v1 .bss 0x30\nmemfs_v1 .text 0x20\nmemfs_v1 .note 0x5\n";
-        let line = add_symbols(&PathBuf::from("/m/memfs_v1.ko"), "memfs_v1", sections).unwrap();
+        let line = add_symbols(Path::new("/m/memfs_v1.ko"), "memfs_v1", sections).unwrap();
         assert_eq!(line, "add-symbol-file /m/memfs_v1.ko 0x20 -s .bss 0x30\n");
-        assert_eq!(add_symbols(&PathBuf::from("x.ko"), "x", sections), None);
+        assert_eq!(add_symbols(Path::new("x.ko"), "x", sections), None);
     }
 }

@@ -5,7 +5,7 @@
 mod bzimage;
 mod channel;
 mod cli;
-mod gdb;
+pub mod gdb;
 mod guest;
 mod initramfs;
 mod log;
@@ -23,7 +23,6 @@ use anyhow::{Result, anyhow, bail};
 use crate::fetch::{Arch, Kernel, cache};
 
 pub use cli::run;
-pub use gdb::Session;
 
 /// What to run and where.
 #[derive(Debug, Clone)]
