@@ -65,13 +65,21 @@ impl Program {
         self.only_after_noreturn(object, flow, at, &mut seen)
     }
 
-    /// Whether every way to the trap at `at` passes an instruction that `judge` knows, or a call that does not return. For traps whose own line the compiler lost when it merged several into one.
+    /// Whether every way to the trap at `at` passes an instruction that `judge` knows, or a call that does not return.
+    /// For traps whose own line the compiler lost when it merged several into one.
     pub fn every_way_passes(&self, object: &Prelinked, start: u64, at: u64, judge: &dyn Fn(u64) -> bool) -> bool {
         let mut seen = BTreeSet::new();
-        self.flows.get(&start).is_some_and(|flow| Self::passes(object, flow, at, judge, &mut seen))
+        self.flows.get(&start).is_some_and(|flow| self.passes(object, flow, at, judge, &mut seen))
     }
 
-    fn passes(object: &Prelinked, flow: &Flow, at: u64, judge: &dyn Fn(u64) -> bool, seen: &mut BTreeSet<u64>) -> bool {
+    fn passes(
+        &self,
+        object: &Prelinked,
+        flow: &Flow,
+        at: u64,
+        judge: &dyn Fn(u64) -> bool,
+        seen: &mut BTreeSet<u64>,
+    ) -> bool {
         if !seen.insert(at) {
             return true;
         }
@@ -88,7 +96,13 @@ impl Program {
         let before = flow.instructions.iter().filter(|instruction| falls(instruction));
         let jumps = flow.instructions.iter().filter(|instruction| lands_at(object, instruction, at));
         let mut ways = before.chain(jumps).peekable();
-        ways.peek().is_some() && ways.all(|way| judge(way.ip()) || Self::passes(object, flow, way.ip(), judge, seen))
+        ways.peek().is_some()
+            && ways.all(|way| {
+                let is_call = matches!(way.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
+                judge(way.ip())
+                    || (is_call && self.never_returns(&callee(object, way)))
+                    || self.passes(object, flow, way.ip(), judge, seen)
+            })
     }
 
     fn only_after_noreturn(&self, object: &Prelinked, flow: &Flow, at: u64, seen: &mut BTreeSet<u64>) -> bool {

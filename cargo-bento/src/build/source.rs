@@ -73,7 +73,7 @@ impl Lines {
             return chain;
         };
         while let Ok(Some(frame)) = frames.next() {
-            let function = frame.function.and_then(|name| name.demangle().ok().map(|name| name.into_owned()));
+            let function = frame.function.and_then(|name| name.raw_name().ok().map(|name| super::elf::demangle(&name)));
             let (file, line) = match frame.location {
                 Some(location) => (location.file.unwrap_or("?").to_owned(), location.line.unwrap_or(0)),
                 None => ("?".to_owned(), 0),
