@@ -39,5 +39,7 @@ pub fn run(args: &VmArgs) -> Result<u8> {
         spec.gdb = Some(gdb::Session::default());
         ui::say("Set breakpoints with `hbreak lib.rs:LINE`, then `continue`: CMD starts, and a handler stops there.");
     }
+    super::prepare(&kernel)?;
+    ui::say(format!("  .. boot Linux {}", kernel.release));
     super::execute(&spec)
 }

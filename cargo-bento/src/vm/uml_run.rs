@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use super::stage::{self, RunDir};
 use super::{Disk, Outcome, RunSpec, channel, gdb, guest, log};
 use crate::fetch::cache;
+use crate::ui;
 
 /// Boots, runs and ends one guest.
 pub fn boot(spec: &RunSpec) -> Result<Outcome> {
@@ -107,7 +108,27 @@ fn command(spec: &RunSpec, run: &RunDir, payload: &Path) -> Result<Command> {
     for word in &spec.cmdline {
         arg(word.clone());
     }
-    let cache = cache::dir()?;
-    linux.current_dir(cache);
+    if !shared_memory_suffices(spec.mem) {
+        linux.env("TMPDIR", &run.path);
+    }
+    linux.current_dir(cache::dir()?);
     Ok(linux)
+}
+
+/// UML's memory is a file in /dev/shm, which containers make small, and mapped executable, which some forbid. Where that
+/// does not do, a file on disk is slower but works.
+fn shared_memory_suffices(mib: u32) -> bool {
+    let mut df = Command::new("df");
+    df.args(["--output=avail", "-BM", "/dev/shm"]);
+    let free = ui::run(&mut df, "df failed").ok().and_then(|text| {
+        let figure = text.lines().nth(1)?.trim().trim_end_matches('M').parse::<u32>().ok()?;
+        Some(figure > mib)
+    });
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let noexec = mounts.lines().any(|line| {
+        let mut fields = line.split(' ').skip(1);
+        fields.next() == Some("/dev/shm")
+            && fields.nth(1).is_some_and(|options| options.split(',').any(|one| one == "noexec"))
+    });
+    free.unwrap_or(false) && !noexec
 }
