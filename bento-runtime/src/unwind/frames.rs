@@ -119,7 +119,7 @@ pub(crate) unsafe fn throw(errno: Errno) -> ! {
 /// Called by generated code only, with the exception it received.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub unsafe extern "C" fn _Unwind_Resume(exception: u64) -> ! {
+pub unsafe extern "C-unwind" fn _Unwind_Resume(exception: u64) -> ! {
     let mut regs = MaybeUninit::<abi::bento_regs>::zeroed();
     // SAFETY: as in `throw`.
     unsafe {

@@ -11,7 +11,7 @@ pub struct FaultOptions {
     /// The handler that fails, or `all`: every one but mount, reconfigure and unmount.
     #[option(default = Vec::new())]
     on: Vec<u8>,
-    /// `error`, `panic`, `index`, `alloc`, `drop`, `recursion` or `lock`.
+    /// `error`, `panic`, `index`, `alloc`, `drop`, `recursion`, `lock` or `hold`.
     #[option(default = b"error".to_vec())]
     kind: Vec<u8>,
     /// One call in so many.
@@ -22,7 +22,7 @@ pub struct FaultOptions {
     errno: u32,
 }
 
-const KINDS: [&[u8]; 7] = [b"error", b"panic", b"index", b"alloc", b"drop", b"recursion", b"lock"];
+const KINDS: [&[u8]; 8] = [b"error", b"panic", b"index", b"alloc", b"drop", b"recursion", b"lock", b"hold"];
 
 #[derive(Default)]
 pub struct Faults {
@@ -74,7 +74,7 @@ impl Faults {
             b"error" => return Err(Errno::new(self.errno.load(Ordering::Relaxed) as i32)),
             b"panic" => panic!("asked to panic"),
             b"index" => drop(first_of_three(&[1, 2, 3], call as usize)),
-            b"alloc" => drop(Vec::<u8>::with_capacity(1 << 45)),
+            b"alloc" => drop(core::hint::black_box(Vec::<u8>::with_capacity(1 << 45))),
             b"drop" => {
                 let _second = PanicsWhenDropped;
                 panic!("the first panic");
@@ -85,11 +85,21 @@ impl Faults {
                 *victim += 1;
                 panic!("with a lock held");
             }
+            b"hold" => {
+                // Abandoned with a lock held, once others had time to wait for it.
+                let _held = self.victim.lock();
+                (0..WHILE).for_each(|turn| drop(core::hint::black_box(turn)));
+                let _second = PanicsWhenDropped;
+                panic!("the first panic");
+            }
             _ => {}
         }
         Ok(())
     }
 }
+
+/// Turns of an empty loop: some tenths of a second.
+const WHILE: u64 = 300_000_000;
 
 struct PanicsWhenDropped;
 
