@@ -101,6 +101,15 @@ pub struct TestArgs {
     /// Every suite of this repository: unit, UI, Miri, FUSE, UML and both VMs (what CI runs)
     #[arg(long)]
     pub all: bool,
+    /// With --all: only this stage, or those whose name begins so (may be given several times)
+    #[arg(long, value_name = "STAGE", requires = "all")]
+    pub only: Vec<String>,
+    /// With --all: name the stages instead of running them
+    #[arg(long, requires = "all")]
+    pub list: bool,
+    /// Run one stage in this process (how --all runs each)
+    #[arg(long, hide = true, requires = "all")]
+    pub stage: Option<String>,
     /// Arguments for `cargo test`
     #[arg(last = true)]
     pub args: Vec<String>,
@@ -148,6 +157,9 @@ pub struct BenchArgs {
     /// Rounds of each workload; the first is discarded
     #[arg(long, default_value_t = 4)]
     pub rounds: u32,
+    /// Write the figures into the book (book/src/budget.md)
+    #[arg(long)]
+    pub write_book: bool,
 }
 
 #[derive(Debug, Args)]

@@ -20,7 +20,7 @@ pub struct Step {
 /// Announces a step whose length is not known.
 pub fn step(name: impl Into<String>) -> Step {
     let name = name.into();
-    let bar = terminal().then(|| {
+    let bar = is_terminal().then(|| {
         let bar = ProgressBar::new_spinner();
         bar.set_style(spinner_style("{spinner} {msg} ({elapsed})"));
         bar.set_message(name.clone());
@@ -36,7 +36,7 @@ pub fn step(name: impl Into<String>) -> Step {
 /// Announces a step of `total` bytes, such as a download.
 pub fn bytes(name: impl Into<String>, total: u64) -> Step {
     let name = name.into();
-    let bar = terminal().then(|| {
+    let bar = is_terminal().then(|| {
         let bar = ProgressBar::new(total);
         bar.set_style(spinner_style("{spinner} {msg} [{bar:30}] {bytes}/{total_bytes}"));
         bar.set_message(name.clone());
@@ -150,7 +150,8 @@ fn tail(text: &str, lines: usize) -> String {
     kept
 }
 
-fn terminal() -> bool {
+/// Whether somebody watches; else every line has to stand for itself.
+pub fn is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The stages that run in a kernel: the same scripts (`tests/suites`) in stock kernels and in user-mode Linux. A check
+//! is a line of the script; a fault in the kernel's log fails the stage whatever the script says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{Place, Stage, Tally, tools};
+use crate::fetch::{self, Arch, Kernel};
+use crate::project::Project;
+use crate::vm::{self, Disk, RunSpec};
+use crate::{build, ui};
+
+/// The crates behind the file systems of the suites.
+pub const CRATES: [(&str, &str); 4] = [
+    ("memfs", "examples/memfs"),
+    ("hellofs", "examples/hellofs"),
+    ("bytesfs", "tests/fs/bytesfs"),
+    ("hostilefs", "tests/fs/hostilefs"),
+];
+
+pub fn projects(root: &Path, names: &[&str]) -> Result<Vec<Project>> {
+    CRATES.iter().filter(|(name, _)| names.contains(name)).map(|(_, dir)| Project::open(&root.join(dir))).collect()
+}
+
+/// A run of one of the scripts with the modules of `names` loaded.
+fn spec<'k>(place: &Place, kernel: &'k Kernel, names: &[&str], script: &str) -> Result<RunSpec<'k>> {
+    let mut spec = RunSpec::new(kernel, &[&format!("bash /bento/suites/{script}.sh")]);
+    if !names.is_empty() {
+        let built = build::modules(&projects(&place.root, names)?, kernel, &[])?;
+        spec = spec.module(built.bento);
+        for module in built.file_systems {
+            spec = spec.module(module);
+        }
+    }
+    spec = spec.file(place.root.join("tests/suites"), "suites").file(tools::programs(place)?, "bin");
+    spec.mem = match kernel.arch {
+        Arch::Um => 768,
+        Arch::X86 => 2048,
+    };
+    Ok(spec)
+}
+
+/// Runs it and counts; the kernel's log is kept beside the stage's.
+pub fn run(place: &Place, stage: &Stage, spec: &RunSpec) -> Result<Tally> {
+    let outcome = vm::boot(spec)?;
+    fs::write(place.logs.join(format!("{}.kernel.log", stage.name)), &outcome.log)?;
+    let mut tally = Tally::of_lines(&outcome.stdout);
+    match outcome.verdict(spec) {
+        Ok(0) if tally.failed == 0 => {}
+        Ok(_) if tally.failed > 0 => {}
+        Ok(code) => {
+            println!("not ok the script ended with {code}");
+            tally.failed += 1;
+        }
+        Err(error) => {
+            ui::report(&error);
+            println!("not ok {error}");
+            tally.failed += 1;
+        }
+    }
+    Ok(tally)
+}
+
+fn limited<'k>(mut spec: RunSpec<'k>, stage: &Stage) -> RunSpec<'k> {
+    // The stage's own limit ends everything; the guest's comes first, so that there is a log to read.
+    spec.timeout = Duration::from_secs(60 * stage.minutes - 30);
+    spec
+}
+
+fn setting(spec: &mut RunSpec, name: &str, value: &str) {
+    spec.env.push((name.to_owned(), value.to_owned()));
+}
+
+pub fn smoke(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let mut spec = limited(spec(place, &kernel, &["memfs", "hellofs", "bytesfs"], "smoke")?, stage);
+    if let Some(other) = other_kernels_module(place, stage.kernel)? {
+        spec = spec.file(other, "other.ko");
+    }
+    run(place, stage, &spec)
+}
+
+/// A module that was built for another kernel.
+fn other_kernels_module(place: &Place, kernel: &str) -> Result<Option<PathBuf>> {
+    let other = match kernel {
+        "6.12" => "6.1",
+        "6.1" => "6.12",
+        // Whatever is built by now.
+        _ => {
+            let path = place.out.join("6.12/hellofs_v1/hellofs_v1.ko");
+            return Ok(path.exists().then_some(path));
+        }
+    };
+    let built = build::modules(&projects(&place.root, &["hellofs"])?, &fetch::kernel(other)?, &[])?;
+    Ok(built.file_systems.into_iter().next())
+}
+
+pub fn containment(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let mut spec = limited(spec(place, &kernel, &["memfs", "bytesfs"], "containment")?, stage);
+    // An abandoned instance is leaked on purpose (CONTRACT C2), and kmemleak cannot know.
+    spec.kmemleak = false;
+    run(place, stage, &spec)
+}
+
+pub fn storm(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let spec = limited(spec(place, &kernel, &["memfs", "bytesfs"], "storm")?, stage);
+    run(place, stage, &spec)
+}
+
+pub fn hostile(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let mut spec = limited(spec(place, &kernel, &["hostilefs"], "hostile")?, stage);
+    setting(&mut spec, "SEEDS", if kernel.arch == Arch::Um { "60" } else { "20" });
+    run(place, stage, &spec)
+}
+
+pub fn data(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let mut spec = limited(spec(place, &kernel, &[stage.fs], "data")?, stage);
+    setting(&mut spec, "FS", stage.fs);
+    setting(&mut spec, "WITHOUT", if stage.fs == "memfs" { "freeze" } else { "" });
+    run(place, stage, &spec)
+}
+
+pub fn pjdfstest(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let modules: &[&str] = if stage.fs == "ext4" { &[] } else { &[stage.fs] };
+    let mut spec = limited(spec(place, &kernel, modules, "pjdfstest")?, stage);
+    setting(&mut spec, "FS", stage.fs);
+    if stage.fs == "ext4" {
+        spec.disks.push(Disk::Scratch(600));
+    }
+    run(place, stage, &spec)
+}
+
+pub fn fsx(place: &Place, stage: &Stage) -> Result<Tally> {
+    fsx_of(place, stage, "100000", "1 2 3 4 5")
+}
+
+/// Emulated kernels are slow: 100,000 operations run in user-mode Linux.
+pub fn fsx_some(place: &Place, stage: &Stage) -> Result<Tally> {
+    fsx_of(place, stage, "20000", "11 12")
+}
+
+pub fn fsx_few(place: &Place, stage: &Stage) -> Result<Tally> {
+    fsx_of(place, stage, "10000", "21 22")
+}
+
+fn fsx_of(place: &Place, stage: &Stage, operations: &str, seeds: &str) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let mut spec = limited(spec(place, &kernel, &[stage.fs], "fsx")?, stage);
+    setting(&mut spec, "FS", stage.fs);
+    setting(&mut spec, "OPERATIONS", operations);
+    setting(&mut spec, "SEEDS", seeds);
+    run(place, stage, &spec)
+}
+
+pub fn work(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let (repository, _) = tools::repository()?;
+    let mut spec = limited(spec(place, &kernel, &[stage.fs], "work")?, stage);
+    spec = spec.file(repository.join("repository.git"), "repository.git");
+    spec = spec.file(repository.join("files"), "repository.files");
+    setting(&mut spec, "FS", stage.fs);
+    run(place, stage, &spec)
+}
+
+/// Bugs sown into a module of their own, one for each detector of the debug kernel, and what it must say.
+const SEEDED: [(&str, &[&str]); 4] = [
+    ("lock order", &["possible circular locking"]),
+    ("sleeping in atomic context", &["BUG: sleeping function called"]),
+    ("use after free", &["BUG: KASAN:", "use-after-free"]),
+    ("leak", &["kmemleak:", "new suspected"]),
+];
+
+pub fn seeded(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let dir = place.out.join("suites/seeded");
+    fs::create_dir_all(&dir)?;
+    for file in ["seeded.c", "Kbuild"] {
+        let from = place.root.join("tests/suites/seeded").join(file);
+        fs::copy(&from, dir.join(file)).with_context(|| format!("{} cannot be read", from.display()))?;
+    }
+    let mut make = std::process::Command::new("make");
+    make.arg("-C").arg(&kernel.headers_dir).arg(format!("ARCH={}", kernel.make_arch()));
+    make.arg(format!("M={}", dir.display())).arg("modules");
+    ui::run(&mut make, "the module with seeded bugs does not build")?;
+    let spec = RunSpec::new(&kernel, &["true"]).module(dir.join("seeded.ko"));
+    let outcome = vm::boot(&limited(spec, stage))?;
+    fs::write(place.logs.join(format!("{}.kernel.log", stage.name)), &outcome.log)?;
+    let mut tally = Tally::default();
+    for (bug, words) in SEEDED {
+        // A report that the run's own judgement counts as a fault: what passes elsewhere is watched for.
+        let found = outcome.faults.iter().any(|line| words.iter().all(|word| line.contains(word)));
+        println!("{} {bug} is reported", if found { "ok" } else { "not ok" });
+        tally.add(if found { Tally::ONE } else { Tally { passed: 0, failed: 1 } });
+    }
+    Ok(tally)
+}

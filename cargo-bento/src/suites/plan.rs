@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The stages in order: what each shows, what it needs, how many processors it fills and how long it may take.
+
+use anyhow::Result;
+
+use super::{Place, Tally, guest, host, user};
+
+/// One stage.
+#[derive(Debug, Clone, Copy)]
+pub struct Stage {
+    pub name: &'static str,
+    pub what: &'static str,
+    /// Stages that must have passed before.
+    pub needs: &'static [&'static str],
+    /// Processors it keeps busy.
+    pub cores: usize,
+    /// Killed, and failed, after so many minutes.
+    pub minutes: u64,
+    /// The kernel it runs in; empty on the host.
+    pub kernel: &'static str,
+    /// The file system it runs on, where it may be any.
+    pub fs: &'static str,
+    pub run: fn(&Place, &Stage) -> Result<Tally>,
+}
+
+const fn host(name: &'static str, what: &'static str, run: fn(&Place, &Stage) -> Result<Tally>) -> Stage {
+    Stage { name, what, needs: &[], cores: 1, minutes: 10, kernel: "", fs: "", run }
+}
+
+const fn guest(
+    name: &'static str,
+    kernel: &'static str,
+    fs: &'static str,
+    what: &'static str,
+    run: fn(&Place, &Stage) -> Result<Tally>,
+) -> Stage {
+    Stage { name, what, needs: &[], cores: 1, minutes: 8, kernel, fs, run }
+}
+
+impl Stage {
+    const fn after(mut self, needs: &'static [&'static str]) -> Stage {
+        self.needs = needs;
+        self
+    }
+
+    const fn cores(mut self, cores: usize) -> Stage {
+        self.cores = cores;
+        self
+    }
+
+    const fn minutes(mut self, minutes: u64) -> Stage {
+        self.minutes = minutes;
+        self
+    }
+}
+
+const QEMU: &[&str] = &["modules", "tools"];
+const UML: &[&str] = &["modules-uml", "tools"];
+const DEBUG: &[&str] = &["modules-uml-debug", "tools"];
+const FUSE: &[&str] = &["tools", "uml"];
+
+/// Everything, in the order it is started. The long builds come first, so that short stages fill the gaps beside them.
+pub fn stages() -> Vec<Stage> {
+    vec![
+        host("setup", "Debian packages, rust-src, stock kernels, guest image", host::setup).minutes(20),
+        host("uml", "user-mode Linux builds", host::uml).after(&["setup"]).cores(2).minutes(25),
+        host("fmt", "cargo fmt --check", host::fmt),
+        host("clippy", "cargo clippy without a warning", host::clippy).after(&["setup"]).minutes(15),
+        host("unit", "cargo test: units, macros' UI, expansions, harness", host::unit).after(&["clippy"]).minutes(20),
+        host("miri", "Miri runs the thunks", host::miri).after(&["unit"]).minutes(15),
+        host("tools", "the suites' programs, and the repository they clone", host::tools).after(&["setup"]).minutes(15),
+        host("examples", "cargo bento check of the examples", host::examples).after(&["clippy"]),
+        host("new", "a crate made by cargo bento new builds and tests", host::new).after(&["clippy"]),
+        host("modules", "modules for stock 6.12 and 6.1: no warning, one Rust object", host::modules_x86)
+            .after(&["setup"]),
+        host("explains", "bad input to the tool: one sentence each", host::explains).after(&["modules"]),
+        guest("smoke-6.12", "6.12", "", "mount, use, unload in stock 6.12; bad input", guest::smoke).after(QEMU),
+        guest("smoke-6.1", "6.1", "", "the same in stock 6.1", guest::smoke).after(QEMU),
+        guest("storm-6.12", "6.12", "", "100,000 panics from 4 tasks on 2 CPUs", guest::storm)
+            .after(QEMU)
+            .cores(2)
+            .minutes(12),
+        guest("containment-6.12", "6.12", "", "each fault in each handler", guest::containment).after(QEMU),
+        guest("containment-6.1", "6.1", "", "the same in stock 6.1", guest::containment).after(QEMU),
+        guest("hostile-6.12", "6.12", "", "a file system that lies", guest::hostile).after(QEMU),
+        guest("hostile-6.1", "6.1", "", "the same in stock 6.1", guest::hostile).after(QEMU),
+        guest("data-memfs-6.12", "6.12", "memfs", "mmap, sparse, ACLs, handles… on memfs", guest::data).after(QEMU),
+        guest("data-memfs-6.1", "6.1", "memfs", "the same in stock 6.1", guest::data).after(QEMU),
+        guest("data-bytesfs-6.12", "6.12", "bytesfs", "the same on bytesfs, and write errors", guest::data).after(QEMU),
+        guest("data-bytesfs-6.1", "6.1", "bytesfs", "the same in stock 6.1", guest::data).after(QEMU),
+        guest("pjdfstest-6.12", "6.12", "memfs", "pjdfstest on memfs", guest::pjdfstest).after(QEMU),
+        guest("pjdfstest-6.1", "6.1", "memfs", "the same in stock 6.1", guest::pjdfstest).after(QEMU),
+        guest("pjdfstest-ext4-6.12", "6.12", "ext4", "the yardstick: ext4 in the same VM", guest::pjdfstest)
+            .after(QEMU),
+        guest("fsx-6.12", "6.12", "memfs", "fsx: 20,000 operations in stock 6.12", guest::fsx_some).after(QEMU),
+        guest("work-6.12", "6.12", "memfs", "git, make, SQLite on memfs", guest::work).after(QEMU).minutes(10),
+        host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]),
+        guest("smoke-uml", "uml", "", "mount, use, unload in user-mode Linux", guest::smoke).after(UML),
+        guest("containment-uml", "uml", "", "each fault in each handler", guest::containment).after(UML),
+        guest("hostile-uml", "uml", "", "a file system that lies", guest::hostile).after(UML),
+        guest("data-memfs-uml", "uml", "memfs", "mmap, sparse, ACLs, handles… on memfs", guest::data).after(UML),
+        guest("data-bytesfs-uml", "uml", "bytesfs", "the same on bytesfs, and write errors", guest::data).after(UML),
+        guest("pjdfstest-uml", "uml", "memfs", "pjdfstest on memfs", guest::pjdfstest).after(UML),
+        guest("pjdfstest-bytesfs-uml", "uml", "bytesfs", "pjdfstest on bytesfs", guest::pjdfstest).after(UML),
+        guest("pjdfstest-ext4-uml", "uml", "ext4", "the yardstick: ext4 in the same VM", guest::pjdfstest).after(UML),
+        guest("fsx-uml", "uml", "memfs", "fsx: 100,000 operations", guest::fsx).after(UML),
+        guest("fsx-bytesfs-uml", "uml", "bytesfs", "fsx: 100,000 operations on bytesfs", guest::fsx).after(UML),
+        guest("work-uml", "uml", "memfs", "git, make, SQLite on memfs", guest::work).after(UML),
+        host("uml-debug", "user-mode Linux with KASAN, lockdep and kmemleak builds", host::uml_debug)
+            .after(&["setup"])
+            .cores(2)
+            .minutes(25),
+        host("modules-uml-debug", "modules for it, the Rust half instrumented too", host::modules_uml_debug)
+            .after(&["uml-debug"]),
+        guest("seeded", "uml-debug", "", "each detector fires on a seeded bug", guest::seeded)
+            .after(&["modules-uml-debug"]),
+        guest("smoke-debug", "uml-debug", "", "the suites under all detectors: no report", guest::smoke).after(DEBUG),
+        guest("containment-debug", "uml-debug", "", "each fault in each handler", guest::containment).after(DEBUG),
+        guest("hostile-debug", "uml-debug", "", "a file system that lies", guest::hostile).after(DEBUG),
+        guest("data-memfs-debug", "uml-debug", "memfs", "file data on memfs", guest::data).after(DEBUG),
+        guest("data-bytesfs-debug", "uml-debug", "bytesfs", "file data on bytesfs", guest::data).after(DEBUG),
+        guest("pjdfstest-debug", "uml-debug", "memfs", "pjdfstest on memfs", guest::pjdfstest).after(DEBUG),
+        guest("fsx-debug", "uml-debug", "bytesfs", "fsx: 10,000 operations", guest::fsx_few).after(DEBUG),
+        host("fuse", "memfs and bytesfs over FUSE: data, panics, unmount", user::fuse).after(FUSE),
+        host("fuse-pjdfstest", "pjdfstest over FUSE", user::pjdfstest).after(FUSE),
+        host("fuse-fsx", "fsx over FUSE: 100,000 operations", user::fsx).after(FUSE),
+    ]
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The stages over FUSE. They run in user-mode Linux, where the daemon may be root, `/dev/fuse` is there for sure and a
+//! mount that hangs goes away with the guest. The daemon is this program, its file systems the shared objects.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::guest::{projects, run};
+use super::{Place, Stage, Tally, tools};
+use crate::vm::RunSpec;
+use crate::{build, fetch};
+
+fn spec<'k>(place: &Place, stage: &Stage, kernel: &'k fetch::Kernel, script: &str) -> Result<RunSpec<'k>> {
+    let mut spec = RunSpec::new(kernel, &[&format!("bash /bento/suites/fuse.sh {script}")]);
+    for project in projects(&place.root, &["memfs", "bytesfs", "hellofs"])? {
+        let object = build::user::shared_object(&project, &[])?;
+        spec = spec.file(object, &format!("objects/{}.so", project.fs.name));
+    }
+    let program = std::env::current_exe().context("this program does not know its own path")?;
+    spec = spec.file(place.root.join("tests/suites"), "suites").file(tools::programs(place)?, "bin");
+    spec = spec.file(program, "cargo-bento");
+    spec.mem = 1024;
+    spec.timeout = Duration::from_secs(60 * stage.minutes - 30);
+    Ok(spec)
+}
+
+pub fn fuse(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel("uml")?;
+    run(place, stage, &spec(place, stage, &kernel, "daemon")?)
+}
+
+pub fn pjdfstest(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel("uml")?;
+    run(place, stage, &spec(place, stage, &kernel, "pjdfstest")?)
+}
+
+pub fn fsx(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel("uml")?;
+    let mut spec = spec(place, stage, &kernel, "fsx")?;
+    spec.env.push(("OPERATIONS".to_owned(), "100000".to_owned()));
+    spec.env.push(("SEEDS".to_owned(), "1 2 3 4 5".to_owned()));
+    run(place, stage, &spec)
+}
