@@ -63,7 +63,8 @@ static int bento_check_module(const struct bento_module *mod, struct module *own
 	}
 	if (mod->abi != BENTO_ABI_VERSION || !ops || ops->abi != BENTO_ABI_VERSION) {
 		pr_err("bento: module %s was built for ABI version %u, this bento.ko has version %u; rebuild both with the same cargo bento\n",
-		       owner->name, ops ? ops->abi : mod->abi, BENTO_ABI_VERSION);
+		       owner->name, mod->abi == BENTO_ABI_VERSION && ops ? ops->abi : mod->abi,
+		       BENTO_ABI_VERSION);
 		return -ENOEXEC;
 	}
 	if (ops->size != sizeof(*ops)) {

@@ -173,9 +173,11 @@ static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 	int err;
 
 	version = bento_version_get(fs);
-	if (!version)
-		return invalf(fc, "%s: no version of it is loaded; insmod its module",
-			      fs->name) ?: -ENODEV;
+	if (!version) {
+		errorf(fc, "%s: no version of it is loaded; insmod its module",
+		       fs->name);
+		return -ENODEV;
+	}
 	bs = kzalloc(sizeof(*bs), GFP_KERNEL);
 	err = bs ? bento_slot_init(&bs->slot) : -ENOMEM;
 	if (err) {
