@@ -197,5 +197,7 @@ int bento_new_finish(struct bento_making *mk, const struct bento_new *node,
 	set_bit(BENTO_KI_LOADED, &bento_ki(inode)->state);
 	if (op != BENTO_OP_tmpfile)
 		bento_nlink_changed(inode);
+	/* The generation, for one, is only ours to tell. */
+	bento_dirty(inode);
 	return 0;
 }
