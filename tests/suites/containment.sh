@@ -14,6 +14,9 @@ same "the module has the users it had" "$users" "$(module_users bytesfs_v1)"
 
 # Abandoned instances: leaked on purpose, and their module stays (SAFETY.md C2).
 program contain /mnt/c drop recursion
+check "mount for a lock that is never let go" fresh bytesfs /mnt/c on=lookup,kind=hold
+program waiters /mnt/c
+check "unmount" umount /mnt/c
 check "code that may still be named is not unloaded" sh -c "[ $(module_users bytesfs_v1) -gt 0 ] && ! rmmod bytesfs_v1"
 check "another file system is unharmed" fresh memfs /mnt/m
 check "it works" sh -c 'echo fine > /mnt/m/f && grep -q fine /mnt/m/f'

@@ -98,8 +98,8 @@ impl Faults {
     }
 }
 
-/// Turns of an empty loop: some tenths of a second.
-const WHILE: u64 = 300_000_000;
+/// Turns of an empty loop: some tens of milliseconds, a second under emulation.
+const WHILE: u64 = 60_000_000;
 
 struct PanicsWhenDropped;
 
