@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use self::files::Lock;
 use crate::cli::{BuildArgs, Variant};
 use crate::fetch::{self, Kernel};
 use crate::project::Project;
@@ -65,6 +66,7 @@ pub fn modules(projects: &[Project], kernel: &Kernel, features: &[String]) -> Re
     let Some(first) = projects.first() else { bail!("no file system crate was named: give --crate PATH") };
     let shim = first.kmod_shim()?;
     let include = first.bento.join("include");
+    let _lock = Lock::take(&first.out)?;
     let out = first.out.join(&kernel.name);
     let bento = kbuild::bento(&shim, &include, kernel, &out)?;
     let mut file_systems = Vec::new();
@@ -78,7 +80,7 @@ pub fn modules(projects: &[Project], kernel: &Kernel, features: &[String]) -> Re
                 project.bento.display()
             );
         }
-        let finished = object(project, Variant::of(kernel), features)?;
+        let finished = make_object(project, Variant::of(kernel), features)?;
         let sources = kbuild::Sources { shim: &shim, include: &include };
         let out = project.out.join(&kernel.name);
         file_systems.push(kbuild::file_system(&project.fs, &finished.object, &bento, sources, kernel, &out)?.ko);
@@ -88,6 +90,11 @@ pub fn modules(projects: &[Project], kernel: &Kernel, features: &[String]) -> Re
 
 /// The checked object of one variant: the same file, byte for byte, goes into the modules of every kernel it fits.
 pub fn object(project: &Project, variant: Variant, features: &[String]) -> Result<Finished> {
+    let _lock = Lock::take(&project.out)?;
+    make_object(project, variant, features)
+}
+
+fn make_object(project: &Project, variant: Variant, features: &[String]) -> Result<Finished> {
     let library = entry::compile(project, variant, features)?;
     let out = project.out.join("objects").join(variant.name()).join(project.fs.module());
     prelink::prelink(&library, &out, variant, &project.fs.name)

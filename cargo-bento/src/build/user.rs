@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::files::{hash_bytes, write_if_changed};
+use super::files::{Lock, hash_bytes, write_if_changed};
 use super::prelink::{MAIN, UNWIND};
 use crate::cli::Variant;
 use crate::project::Project;
@@ -16,7 +16,8 @@ use crate::ui;
 
 /// Builds `<target>/bento/user/lib<fs>_v<version>.so`.
 pub fn shared_object(project: &Project, features: &[String]) -> Result<PathBuf> {
-    let finished = super::object(project, Variant::User, features)?;
+    let _lock = Lock::take(&project.out)?;
+    let finished = super::make_object(project, Variant::User, features)?;
     let out = project.out.join("user");
     fs::create_dir_all(&out)?;
     let library = out.join(format!("lib{}.so", project.fs.module()));
