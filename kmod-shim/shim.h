@@ -69,6 +69,7 @@ struct bento_slot {
 	struct bento_version *version; /* referenced: see bento_version.owner */
 	wait_queue_head_t wait; /* closer and those at a closed gate */
 	struct mutex closing;
+	u64 closed_at; /* ns, monotonic */
 	s64 pause_ns; /* of the last closing, -ETIMEDOUT if it was given up */
 #ifdef CONFIG_LOCKDEP
 	struct lockdep_map dep_map;

@@ -3,6 +3,7 @@
  * The gate of one mount (SAFETY.md G1). Every call into Rust is a reader; who
  * closes the gate waits until all have left, or gives up and takes it back.
  */
+#include <linux/ktime.h>
 #include <linux/lockdep.h>
 #include <linux/sched/signal.h>
 
@@ -95,11 +96,13 @@ int bento_slot_close(struct bento_slot *slot, unsigned long timeout)
 {
 	mutex_lock(&slot->closing);
 	percpu_ref_switch_to_atomic_sync(&slot->gate);
+	slot->closed_at = ktime_get_ns();
 	WRITE_ONCE(slot->closed, true);
 	percpu_ref_kill(&slot->gate);
 	if (!wait_event_timeout(slot->wait, percpu_ref_is_zero(&slot->gate),
 				timeout)) {
 		bento_slot_reopen(slot);
+		WRITE_ONCE(slot->pause_ns, -ETIMEDOUT);
 		return -ETIMEDOUT;
 	}
 #ifdef CONFIG_LOCKDEP
@@ -114,6 +117,7 @@ void bento_slot_reopen(struct bento_slot *slot)
 	percpu_ref_resurrect(&slot->gate);
 	percpu_ref_switch_to_percpu(&slot->gate);
 	WRITE_ONCE(slot->closed, false);
+	WRITE_ONCE(slot->pause_ns, ktime_get_ns() - slot->closed_at);
 	wake_up_all(&slot->wait);
 	mutex_unlock(&slot->closing);
 }

@@ -121,15 +121,11 @@ static ssize_t gate_show(struct kobject *kobj, struct kobj_attribute *attr,
 static void bento_pause_work(struct work_struct *work)
 {
 	struct bento_super *bs = container_of(work, struct bento_super, pause_work);
-	u64 start = ktime_get_ns();
 
-	if (bento_slot_close(&bs->slot, HZ)) {
-		WRITE_ONCE(bs->slot.pause_ns, -ETIMEDOUT);
+	if (bento_slot_close(&bs->slot, HZ))
 		return;
-	}
 	msleep(bs->pause_ms);
 	bento_slot_reopen(&bs->slot);
-	WRITE_ONCE(bs->slot.pause_ns, ktime_get_ns() - start);
 }
 
 /* Writing n closes the gate for n ms, to see what a pause does to a workload:
