@@ -109,9 +109,10 @@ check "unmounts" umount /mnt/h
 # And away.
 for fs in hellofs bytesfs memfs; do
     check "unload $fs" rmmod ${fs}_v1
-    check "$fs is gone from /proc/filesystems" sh -c "! grep -qw $fs /proc/filesystems"
+    refuse "$fs cannot be mounted any more" "unknown filesystem|No such device|does not exist" mount -t $fs none /mnt/m
 done
 check "unload bento" rmmod bento
+check "no name is left in /proc/filesystems" sh -c '! grep -qE "memfs|bytesfs|hellofs" /proc/filesystems'
 check "sysfs is gone" test ! -e /sys/fs/bento
 check "no slab cache of ours is left" sh -c '! grep -q ^bento /proc/slabinfo'
 refuse "mount after unload" "unknown filesystem type|No such device" mount -t memfs none /mnt/m

@@ -14,9 +14,10 @@ static int attach(const char *mountpoint, const char *options)
 	return mount("contained", mountpoint, "bytesfs", 0, options) ? errno : 0;
 }
 
-static int change(const char *options)
+/* By its whole path: "." would ask the permission handler. */
+static int change(const char *mountpoint, const char *options)
 {
-	return mount("contained", ".", "bytesfs", MS_REMOUNT, options) ? errno : 0;
+	return mount("contained", mountpoint, "bytesfs", MS_REMOUNT, options) ? errno : 0;
 }
 
 /* Counts the lines since the last call that name the handler and a place in the source. */
@@ -35,7 +36,8 @@ static int reported(const char *op, int *unplaced)
 		if (!strstr(line, want))
 			continue;
 		count++;
-		if (!strstr(line, ".rs:") && !strstr(line, "stack overflow"))
+		/* An allocation that fails and a stack that ends have no line of their own. */
+		if (!strstr(line, ".rs:") && !strstr(line, "stack overflow") && !strstr(line, "alloc"))
 			++*unplaced;
 	}
 	return count;
@@ -98,14 +100,16 @@ int main(int argc, char **argv)
 			}
 			ops_drop_caches();
 			snprintf(options, sizeof options, "on=%s,kind=%s,every=%d,errno=%d", op->name, kind, every, ENOSPC);
-			number = change(options);
+			number = change(mountpoint, options);
 			snprintf(what, sizeof what, "%s in %s: set by remount", kind, op->name);
 			check_report(number == 0, what, __FILE__, __LINE__, number);
 			number = op->run();
 			if (every == 2 && !number && !abandons)
 				number = op->run();
 			seen = reported(op->name, &unplaced);
-			int expected = op->silent ? 0 : op->other ? op->other : want;
+			/* exportfs lets ENOMEM through */
+			int other = want == ENOMEM && op->other == ESTALE ? 0 : op->other;
+			int expected = op->silent ? 0 : other ? other : want;
 			snprintf(what, sizeof what, "%s in %s: the caller gets %s", kind, op->name,
 				 expected ? strerrorname_np(expected) ?: "POLLERR" : "no error");
 			/* Abandoned before the call that reports it: EIO wherever the VFS lets an error through. */
@@ -121,7 +125,7 @@ int main(int argc, char **argv)
 				snprintf(what, sizeof what, "%s in %s: the mount answers EIO from then on", kind, op->name);
 				check_report(number == EIO, what, __FILE__, __LINE__, number);
 			} else {
-				number = change("");
+				number = change(mountpoint, "");
 				snprintf(what, sizeof what, "%s in %s: the mount goes on", kind, op->name);
 				check_report(!number && alive(), what, __FILE__, __LINE__, number);
 			}

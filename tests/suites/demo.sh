@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# What `cargo bento demo` shows. Each step says what it does before it does it; the first that fails ends the show.
+set -e
+step() { printf '\n== %s\n' "$*"; }
+show() { printf '   $ %s\n' "$*"; sh -c "$*" 2>&1 | sed 's/^/   /'; return "${PIPESTATUS[0]}"; }
+trap 'code=$?; [ $code = 0 ] || echo "the demonstration stopped here"; exit $code' EXIT
+
+step "A stock kernel, with a file system in safe Rust loaded into it"
+show 'uname -srv'
+show 'lsmod | grep -E "^(bento|memfs|bytesfs)"'
+
+step "Mount it and use it"
+mkdir -p /mnt/mem /mnt/other
+show 'mount -t memfs -o size=1g none /mnt/mem'
+show 'echo "written through safe Rust" > /mnt/mem/hello; cat /mnt/mem/hello'
+show 'mkdir /mnt/mem/dir; ln -s ../hello /mnt/mem/dir/link; mv /mnt/mem/hello /mnt/mem/dir/; ls -l /mnt/mem/dir'
+show 'setfattr -n user.colour -v green /mnt/mem/dir/hello; getfattr -d --absolute-names /mnt/mem/dir/hello | grep colour'
+
+step "Real work: git clones $FILES files into it, and checks every object"
+show 'git clone -q --no-local file:///bento/repository.git /mnt/mem/clone'
+show 'git -C /mnt/mem/clone status --short | wc -l'
+show 'git -C /mnt/mem/clone fsck --no-progress && echo every object is intact'
+
+step "A mistake is explained"
+show 'mount -t memfs -o sise=1g none /mnt/other || dmesg | grep "bento: memfs" | tail -n 1'
+
+step "A file system with a bug: its handler indexes out of bounds, three calls deep, in kernel mode"
+show 'mount -t bytesfs none /mnt/other; echo fine > /mnt/other/file'
+show 'mount -o remount,on=read,kind=index /mnt/other; echo 1 > /proc/sys/vm/drop_caches'
+show 'cat /mnt/other/file || true'
+show 'dmesg | grep panicked | tail -n 1'
+show 'mount -o remount /mnt/other; cat /mnt/other/file'
+grep -q fine /mnt/other/file
+
+step "The first file system never noticed"
+show 'du -sh /mnt/mem/clone; cat /mnt/mem/dir/hello'
+
+step "Unmount, unload: nothing is left"
+show 'umount /mnt/mem /mnt/other'
+show 'cat /sys/fs/bento/allocated'
+show 'rmmod memfs_v1 bytesfs_v1 bento; lsmod | grep -c bento || true'
