@@ -361,38 +361,11 @@ pub mod asm {
         pub fn bento_user_resume(regs: *const abi::bento_regs);
     }
 
-    /// Where `bento_mcount` of a loaded object goes when too little stack is left: abandons the call in progress.
+    /// The record of the call in progress on this thread: the first word from `rsp` up that matches its own address.
     ///
-    /// # Safety
-    /// `rsp` is a stack pointer of this thread, inside a call (SAFETY.md G6); `at` is where the check was made.
-    pub unsafe extern "C" fn overflow(rsp: *mut u64, at: *const c_void) {
-        // SAFETY: SAFETY.md G6: the caller's promise.
-        unsafe {
-            let record = record_above(rsp);
-            let call = (*record).call;
-            (*call).outcome = abi::BENTO_OUTCOME_ABANDONED;
-            crate::helpers::stack_exhausted(call, at);
-            bento_user_abandon(record, -i64::from(Errno::EIO.get()));
-        }
-    }
-
-    /// Abandons the call in progress, whose instance is poisoned already.
-    ///
-    /// # Safety
-    /// Inside a call (SAFETY.md G6).
-    pub unsafe fn abandon_here() {
-        let mut here = 0u64;
-        // SAFETY: SAFETY.md G6: the caller's promise.
-        unsafe {
-            let record = record_above(&raw mut here);
-            (*(*record).call).outcome = abi::BENTO_OUTCOME_ABANDONED;
-            bento_user_abandon(record, -i64::from(Errno::EIO.get()));
-        }
-    }
-
     /// # Safety
     /// `rsp` is a stack pointer of this thread, inside a call (SAFETY.md G6).
-    unsafe fn record_above(rsp: *mut u64) -> *mut abi::bento_record {
+    unsafe fn record(rsp: *mut u64) -> *mut abi::bento_record {
         let mut word = rsp.map_addr(|address| (address + 7) & !7);
         // SAFETY: SAFETY.md G6: inside a call, a record lies above every Rust frame of this stack.
         unsafe {
@@ -401,5 +374,35 @@ pub mod asm {
             }
         }
         word.cast()
+    }
+
+    /// Where `bento_mcount` of a loaded object goes when too little stack is left: abandons the call in progress.
+    ///
+    /// # Safety
+    /// `rsp` is a stack pointer of this thread, inside a call (SAFETY.md G6); `at` is where the check was made.
+    pub unsafe extern "C" fn overflow(rsp: *mut u64, at: *const c_void) {
+        // SAFETY: the caller's promise; SAFETY.md C2.
+        unsafe {
+            let record = record(rsp);
+            let call = (*record).call;
+            (*call).outcome = abi::BENTO_OUTCOME_ABANDONED;
+            crate::helpers::stack_exhausted(call, at);
+            bento_user_abandon(record, -i64::from(Errno::EIO.get()));
+        }
+    }
+
+    /// Abandons the call in progress from one of the shim's own functions.
+    ///
+    /// # Safety
+    /// Inside a call of a freestanding object (SAFETY.md G6), with nothing of the shim's held.
+    #[inline(never)]
+    pub unsafe fn give_up() {
+        let mut here = 0u64;
+        // SAFETY: the caller's promise; SAFETY.md C2.
+        unsafe {
+            let record = record(&raw mut here);
+            (*(*record).call).outcome = abi::BENTO_OUTCOME_ABANDONED;
+            bento_user_abandon(record, -i64::from(Errno::EIO.get()));
+        }
     }
 }

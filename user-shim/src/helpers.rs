@@ -321,23 +321,27 @@ unsafe extern "C" fn source_get(
 
 // ---- sleeping on a word (SAFETY.md C6) ----
 
+/// How long a waiter sleeps before it looks whether its mount is still alive.
+const PATIENCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// Whoever was abandoned never lets go of the locks it held, so on a poisoned instance a call that waits for one is
+/// abandoned as well (SAFETY.md C2).
 unsafe extern "C" fn wait(word: *const u32, expected: u32) {
-    // SAFETY: SAFETY.md C6: the word lives through the call.
+    // SAFETY: SAFETY.md C6: the word lives through the call; futex(2) reads it only.
     let unchanged = || unsafe { (*word.cast::<AtomicU32>()).load(Ordering::Acquire) == expected };
-    if !unchanged() {
-        return;
+    if unchanged() {
+        // SAFETY: as above, and the timeout is constant.
+        unsafe {
+            libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, expected, &PATIENCE);
+        }
     }
-    let second = libc::timespec { tv_sec: 1, tv_nsec: 0 };
-    // SAFETY: SAFETY.md C6: futex(2) reads the word only.
-    unsafe {
-        libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, expected, &raw const second);
-    }
-    // Whoever was abandoned never lets go of the locks it held, so on a poisoned instance a call that waits for one is
-    // abandoned as well (SAFETY.md C2). Nobody wakes it for that: it looks once a second.
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    if unchanged() && with_ledger(|ledger| ledger.sb.slot.is_poisoned()) == Some(true) {
-        // SAFETY: SAFETY.md G6: inside a call, and no frame up to the handler's has a destructor waiting.
-        unsafe { crate::call::asm::abandon_here() }
+    let stuck = || with_ledger(|ledger| ledger.sb.freestanding && ledger.sb.slot.is_poisoned()) == Some(true);
+    if unchanged() && stuck() {
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        // SAFETY: SAFETY.md G6: inside a call of an object whose frames may be left behind.
+        unsafe {
+            crate::call::asm::give_up()
+        }
     }
 }
 

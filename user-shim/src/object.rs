@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bento::abi;
+use bento::fs::FileSystem;
 
 use crate::helpers;
 
@@ -25,10 +26,12 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// One loaded object.
+/// The code of one file system.
 #[derive(Clone, Copy, Debug)]
 pub struct Object {
     pub ops: &'static abi::bento_ops,
+    /// It has the runtime's own unwinder, so its calls can be abandoned; with std's they cannot.
+    pub freestanding: bool,
 }
 
 // SAFETY: SAFETY.md C7: constant data and function pointers that any thread may call.
@@ -40,6 +43,11 @@ unsafe impl Sync for Object {}
 static LOADED: Mutex<Vec<(usize, Object)>> = Mutex::new(Vec::new());
 
 impl Object {
+    /// A file system compiled into this program.
+    pub fn of<F: FileSystem>() -> Object {
+        Object { ops: bento::thunk::ops::<F>(), freestanding: false }
+    }
+
     /// Loads and initialises the object at `path`.
     pub fn load(path: &Path) -> Result<Object, LoadError> {
         let error = |reason: String| LoadError { path: path.to_owned(), reason };
@@ -83,7 +91,7 @@ impl Object {
         // SAFETY: SAFETY.md C7: constant data of an object that is never unloaded.
         let ops = unsafe { module.ops.as_ref() }.ok_or_else(|| error("has no table of operations".to_owned()))?;
         std::mem::forget(library);
-        let object = Object { ops };
+        let object = Object { ops, freestanding: true };
         loaded.push((std::ptr::from_ref(module).addr(), object));
         Ok(object)
     }

@@ -15,6 +15,7 @@ use crate::alloc::{Account, Charge};
 use crate::call::Outcome;
 use crate::caller::Caller;
 use crate::inode::{InodeRef, Table};
+use crate::object::Object;
 use crate::pages::PAGE;
 use crate::{Panic, helpers};
 
@@ -53,6 +54,8 @@ pub struct Settings {
 /// One mount.
 pub struct Super {
     pub ops: &'static abi::bento_ops,
+    /// Its calls can be abandoned.
+    pub freestanding: bool,
     pub slot: crate::slot::Slot,
     pub table: Table,
     pub front: Box<dyn Front>,
@@ -106,9 +109,9 @@ impl fmt::Display for MountError {
 impl std::error::Error for MountError {}
 
 impl Super {
-    /// Mounts `ops`: makes the instance and loads the root.
+    /// Mounts `object`: makes the instance and loads the root.
     pub fn mount(
-        ops: &'static abi::bento_ops,
+        object: Object,
         source: &str,
         options: &str,
         read_only: bool,
@@ -116,9 +119,11 @@ impl Super {
     ) -> std::result::Result<Arc<Super>, MountError> {
         helpers::install().map_err(|errno| MountError { errno, reason: None })?;
         crate::warm::up();
+        let Object { ops, freestanding } = object;
         let name = check_ops(ops)?;
         let sb = Arc::new(Super {
             ops,
+            freestanding,
             slot: crate::slot::Slot::new(),
             table: Table::default(),
             front,

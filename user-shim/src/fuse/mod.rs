@@ -2,7 +2,7 @@
 //! The FUSE front door: the daemon behind `cargo bento mount`.
 //!
 //! [`run`] serves a loaded object until it is unmounted (`fusermount3 -u`, `umount`) or told to end (SIGINT, SIGTERM).
-//! [`Daemon`](Mounted) does the same on threads of this program, for tests.
+//! [`Mounted`] does the same on threads of this program, for tests.
 //!
 //! What differs from the kernel, because the protocol does: file pages are the kernel's, and written back when it likes, so
 //! a full mount is reported by `fsync` and `close`, not by `write`; `O_TMPFILE`, birth times, `fadvise`, `sync_fs` and `freeze` have
@@ -22,7 +22,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
-use bento::abi;
 use bento::fs::FileSystem;
 use fuser::{Config, MountOption, Session, SessionACL};
 
@@ -87,7 +86,7 @@ impl std::error::Error for Error {}
 /// (`ro`, `nosuid`, `noatime`, …) go to the kernel, the others to the file system.
 pub fn run(object: &Path, source: &str, mountpoint: &Path, options: &str, opts: &Options) -> Result<(), Error> {
     let object = Object::load(object).map_err(Error::Load)?;
-    let mounted = start(object.ops, source, mountpoint, options, opts)?;
+    let mounted = start(object, source, mountpoint, options, opts)?;
     let place = mounted.mountpoint.clone();
     mounted.wait().map_err(|error| Error::Fuse { mountpoint: place, error })
 }
@@ -109,13 +108,13 @@ impl fmt::Debug for Super {
 impl Mounted {
     /// Mounts `F`, compiled into this program.
     pub fn start<F: FileSystem>(mountpoint: &Path, options: &str, opts: &Options) -> Result<Mounted, Error> {
-        start(bento::thunk::ops::<F>(), "none", mountpoint, options, opts)
+        start(Object::of::<F>(), "none", mountpoint, options, opts)
     }
 
     /// Mounts a loaded object.
     pub fn load(object: &Path, mountpoint: &Path, options: &str, opts: &Options) -> Result<Mounted, Error> {
         let object = Object::load(object).map_err(Error::Load)?;
-        start(object.ops, "none", mountpoint, options, opts)
+        start(object, "none", mountpoint, options, opts)
     }
 
     pub fn panics(&self) -> Vec<crate::Panic> {
@@ -167,13 +166,7 @@ fn unmount(mountpoint: &Path) {
     }
 }
 
-fn start(
-    ops: &'static abi::bento_ops,
-    source: &str,
-    mountpoint: &Path,
-    options: &str,
-    opts: &Options,
-) -> Result<Mounted, Error> {
+fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &Options) -> Result<Mounted, Error> {
     let refused = |error| Error::Fuse { mountpoint: mountpoint.to_owned(), error };
     let mountpoint_path = mountpoint.canonicalize().map_err(refused)?;
     let (generic, own) = split_options(options);
@@ -181,7 +174,7 @@ fn start(
     // Blocked before any thread is made, so that one of them can wait for them.
     let signals = opts.signals.then(block_signals);
     let (door, line) = notify::line().map_err(refused)?;
-    let sb = Super::mount(ops, source, &own, read_only, Box::new(door)).map_err(Error::Mount)?;
+    let sb = Super::mount(object, source, &own, read_only, Box::new(door)).map_err(Error::Mount)?;
     let notifier = Arc::new(OnceLock::new());
     let line = Arc::new(line);
     let daemon = Daemon {

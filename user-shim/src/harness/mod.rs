@@ -125,7 +125,7 @@ impl Harness {
     }
 
     pub fn mount_with<F: FileSystem>(options: MountOptions<'_>) -> std::result::Result<Harness, MountError> {
-        Harness::over(bento::thunk::ops::<F>(), options)
+        Harness::over(Object::of::<F>(), options)
     }
 
     /// Mounts a shared object made by `cargo bento build --variant user`: with the kernel's own panic handler, unwinder,
@@ -137,14 +137,14 @@ impl Harness {
     pub fn load_with(object: &Path, options: MountOptions<'_>) -> std::result::Result<Harness, MountError> {
         let object = Object::load(object)
             .map_err(|error| MountError { errno: Errno::ENODEV, reason: Some(error.to_string()) })?;
-        Harness::over(object.ops, options)
+        Harness::over(object, options)
     }
 
-    /// Mounts a table of thunks.
-    pub fn over(ops: &'static abi::bento_ops, options: MountOptions<'_>) -> std::result::Result<Harness, MountError> {
+    /// Mounts what is loaded already.
+    pub fn over(object: Object, options: MountOptions<'_>) -> std::result::Result<Harness, MountError> {
         let front = Arc::new(TestFront::default());
         let door = Box::new(TestDoor(Arc::clone(&front)));
-        let sb = Super::mount(ops, options.source, options.options, options.read_only, door)?;
+        let sb = Super::mount(object, options.source, options.options, options.read_only, door)?;
         Ok(Harness { root: Task { sb, caller: Caller::ROOT }, front })
     }
 
