@@ -24,10 +24,7 @@ panics=0
 round=0
 for kind in panic index alloc lock panic index panic index panic index panic index; do
     round=$((round + 1))
-    mkdir -p /mnt/s/$round
-    mount -o "remount,on=all,kind=$kind,every=3" /mnt/s
-    $bin/storm /mnt/s/$round 4 ${SECONDS_PER_ROUND:-60} ${CALLS_PER_TASK:-12000} > $log 2>&1 || not_ok "storm of $kind: $(cat $log)"
-    mount -o "remount" /mnt/s || not_ok "remount after $kind"
+    $bin/storm /mnt/s $kind 3 4 ${CALLS_PER_TASK:-12000} ${SECONDS_PER_ROUND:-60} > $log 2>&1 || not_ok "storm of $kind: $? $(cat $log)"
     panics=$(cat $counter)
     echo "# $kind: $(cat $log), $panics panics so far"
     [ $round -ge 4 ] && [ "$panics" -ge "$PANICS" ] && break

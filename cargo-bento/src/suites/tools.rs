@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::Place;
-use crate::fetch::cache;
+use crate::fetch::{self, cache};
 use crate::{project, ui};
 
 /// Test suites from the crate registry.
@@ -84,7 +84,7 @@ fn own_programs(sources: &Path, bin: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A bare git repository of the standard library's source, and the number of its files.
+/// A bare git repository of the standard library's source and the kernel's headers, and the number of its files.
 pub fn repository() -> Result<(PathBuf, u32)> {
     let sysroot = ui::run(
         Command::new("rustc").args(["--print", "sysroot"]),
@@ -96,12 +96,16 @@ pub fn repository() -> Result<(PathBuf, u32)> {
     }
     let version = ui::run(Command::new("rustc").arg("--version"), "rustc does not start")?;
     let version = version.split_whitespace().nth(1).unwrap_or("unknown").to_owned();
-    let dir = cache::once(&format!("tools/repository-{version}"), |tmp| {
-        let step = ui::step("make a git repository of the standard library's source");
+    let kernel = fetch::kernel("6.12")?;
+    // Debian keeps what all flavours share in a folder of its own beside the headers proper.
+    let headers = format!("{}-common/include/linux", kernel.headers_dir.to_string_lossy().trim_end_matches("-amd64"));
+    let dir = cache::once(&format!("tools/repository-{version}-{}", kernel.release), |tmp| {
+        let step = ui::step("make a git repository of the standard library's source and the kernel's headers");
         let script = r#"
             set -e
             mkdir -p "$2" "$2-work"
             cp -r "$1"/. "$2-work"
+            cp -r "$3" "$2-work/linux"
             cd "$2-work"
             find . -name .gitignore -delete
             find . -name .git -prune -exec rm -rf {} +
@@ -109,14 +113,14 @@ pub fn repository() -> Result<(PathBuf, u32)> {
             git config user.name Bento
             git config user.email bento@localhost
             git add -A
-            git commit -q -m 'The standard library'
+            git commit -q -m 'The standard library and the kernel headers'
             git ls-files | wc -l > "$2/files"
             git clone -q --bare . "$2/repository.git"
             cd /
             rm -rf "$2-work"
         "#;
         ui::run(
-            Command::new("sh").args(["-c", script, "repository"]).arg(&library).arg(tmp),
+            Command::new("sh").args(["-c", script, "repository"]).arg(&library).arg(tmp).arg(&headers),
             "the git repository cannot be made: is git installed?",
         )?;
         step.done("");
