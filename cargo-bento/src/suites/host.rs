@@ -112,7 +112,7 @@ pub fn miri(place: &Place, _: &Stage) -> Result<Tally> {
         step.done("");
     }
     let mut miri = Command::new("cargo");
-    miri.args(["+nightly", "miri", "test", "-p", "bento-runtime"]);
+    miri.args(["+nightly", "miri", "test", "-p", "bento-runtime", "--features", "std"]);
     miri.env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").env_remove("CARGO");
     miri.env("CARGO_TARGET_DIR", place.out.join("miri")).env("MIRIFLAGS", "-Zmiri-disable-isolation");
     counted(place, &mut miri)
