@@ -7,19 +7,22 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use iced_x86::{CpuidFeature, Instruction, Mnemonic, Register};
 
-use super::elf::{Prelinked, Target, crate_of, demangle};
+use super::elf::{Prelinked, Target, crate_of, crates_in, demangle};
 use super::flow::Program;
 use super::source::Lines;
 use crate::cli::Variant;
 
 /// Code that aborts instead of panicking and may stay, with the reason why it is never reached.
-const MAY_ABORT: [(&str, &str); 3] = [
+const MAY_ABORT: [(&str, &str); 5] = [
     // The host's way out, called through a pointer, which cannot say that it does not come back.
     ("bento::host::jump::", "G6"),
     // Its guard aborts when a node allocation unwinds in the middle of a split; allocations up to two pages do not fail.
     ("alloc::collections::btree::", "C3"),
     // Reference counts beyond isize::MAX: more references than memory can hold.
     ("alloc::sync::", "C3"),
+    ("alloc::rc::", "C3"),
+    // Division by zero, which its callers check for; `core` is the only one.
+    ("compiler_builtins::", "C3"),
 ];
 
 /// Runs every check; all findings at once, so that one build shows all there is to mend.
@@ -113,7 +116,7 @@ pub fn writable_statics(object: &Prelinked) -> Vec<String> {
         for symbol in object.symbols.iter().filter(|symbol| symbol.section == section.name && symbol.size > 0) {
             named += symbol.size;
             let name = demangle(&symbol.name);
-            if crate_of(&symbol.name) == "bento" {
+            if crates_in(&symbol.name).first().is_some_and(|first| first == "bento") {
                 continue;
             }
             findings.push(format!(

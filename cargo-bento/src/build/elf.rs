@@ -208,9 +208,46 @@ pub fn demangle(name: &str) -> String {
     format!("{:#}", rustc_demangle::demangle(name))
 }
 
-/// The crate a demangled name belongs to; generic code of `core` counts for its caller only through its type arguments.
+/// The crate that answers for a function: of generic code of the libraries, whoever it was made for.
 pub fn crate_of(name: &str) -> String {
+    const LIBRARIES: [&str; 6] = ["core", "alloc", "std", "bento", "compiler_builtins", "__rustc"];
+    let crates = crates_in(name);
+    let author = crates.iter().find(|name| !LIBRARIES.contains(&name.as_str()));
+    author.or(crates.first()).cloned().unwrap_or_else(|| {
+        // Arithmetic that the compiler calls by name: `__udivti3`.
+        if name.starts_with("__") { "compiler_builtins".to_owned() } else { name.to_owned() }
+    })
+}
+
+/// The crates a name's paths begin with, in their order.
+pub fn crates_in(name: &str) -> Vec<String> {
     let plain = demangle(name);
-    let first = plain.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '_');
-    first.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default().to_owned()
+    let mut crates = Vec::new();
+    let mut rest = plain.as_str();
+    let mut in_path = false;
+    while let Some(at) = rest.find(|c: char| c.is_alphanumeric() || c == '_') {
+        in_path &= rest[..at].ends_with("::");
+        rest = &rest[at..];
+        let len = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        if !in_path && rest[len..].starts_with("::") {
+            crates.push(rest[..len].to_owned());
+        }
+        in_path = rest[len..].starts_with("::");
+        rest = &rest[len..];
+    }
+    crates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generic_code_of_the_libraries_counts_for_its_user() {
+        assert_eq!(crate_of("bento::thunk::dir::lookup::<hellofs::HelloFs>"), "hellofs");
+        assert_eq!(crate_of("<alloc::vec::Vec<memfs::node::Node> as core::ops::Drop>::drop"), "memfs");
+        assert_eq!(crate_of("<memfs::MemFs as bento::fs::FileSystem>::lookup::walk"), "memfs");
+        assert_eq!(crate_of("core::fmt::write"), "core");
+        assert_eq!(crate_of("__udivti3"), "compiler_builtins");
+    }
 }

@@ -98,6 +98,8 @@ fn manifest(project: &Project, features: &[String]) -> String {
          {package} = {{ path = {dir:?} }}\n\
          bento = {{ package = \"bento-runtime\", path = {bento:?}, features = [\"freestanding\"{features}] }}\n\n\
          [profile.release]\npanic = \"unwind\"\nlto = \"fat\"\ncodegen-units = 1\noverflow-checks = true\n\n\
+         # Its arithmetic wraps on purpose and has no panic to report with.\n\
+         [profile.release.package.compiler_builtins]\noverflow-checks = false\n\n\
          [workspace]\n",
         entry = crate_name(project),
         package = project.package,

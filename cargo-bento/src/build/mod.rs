@@ -37,7 +37,7 @@ pub fn run(args: &BuildArgs) -> Result<u8> {
             Variant::User => user::shared_object(&project, &args.features)?,
             _ => object(&project, *variant, &args.features)?.object,
         };
-        ui::say(path.display().to_string());
+        println!("{}", path.display());
     }
     let mut kernels = args.kernel.clone();
     if kernels.is_empty() && args.variant.is_empty() {
@@ -46,9 +46,9 @@ pub fn run(args: &BuildArgs) -> Result<u8> {
     for version in &kernels {
         let kernel = fetch::kernel(version)?;
         let built = modules(std::slice::from_ref(&project), &kernel, &args.features)?;
-        ui::say(built.bento.display().to_string());
+        println!("{}", built.bento.display());
         for ko in &built.file_systems {
-            ui::say(ko.display().to_string());
+            println!("{}", ko.display());
         }
     }
     Ok(0)
