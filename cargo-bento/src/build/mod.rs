@@ -25,7 +25,6 @@ use self::files::Lock;
 use crate::cli::{BuildArgs, Variant};
 use crate::fetch::{self, Kernel};
 use crate::project::Project;
-use crate::ui;
 
 pub use prelink::Finished;
 
