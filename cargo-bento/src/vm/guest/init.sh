@@ -61,7 +61,7 @@ load_all() {
     local line
     while read -r line; do
         # shellcheck disable=SC2086 # module parameters are words
-        load $line || { echo "bento: ${line##*/} does not load: see the kernel log" >&2; return 125; }
+        load $line || { echo "bento: ${line##*/} does not load; the kernel says:" >&2; dmesg | tail -n 4 >&2; return 125; }
     done < $here/modules
 }
 
