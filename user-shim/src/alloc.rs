@@ -151,6 +151,7 @@ pub unsafe fn resize(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
 }
 
 /// std's heap with a note of whose allocation it was.
+#[cfg_attr(not(feature = "count-allocations"), allow(dead_code))]
 #[derive(Debug)]
 pub struct Counting;
 
