@@ -26,10 +26,10 @@ show 'mount -t memfs -o sise=1g none /mnt/other || dmesg | grep "bento: memfs" |
 
 step "A file system with a bug: its handler indexes out of bounds, three calls deep, in kernel mode"
 show 'mount -t bytesfs none /mnt/other; echo fine > /mnt/other/file'
-show 'mount -o remount,on=read,kind=index /mnt/other; echo 1 > /proc/sys/vm/drop_caches'
+show 'mount -o remount,on=read,kind=index none /mnt/other; echo 1 > /proc/sys/vm/drop_caches'
 show 'cat /mnt/other/file || true'
 show 'dmesg | grep panicked | tail -n 1'
-show 'mount -o remount /mnt/other; cat /mnt/other/file'
+show 'mount -o remount,on=,kind=error none /mnt/other; cat /mnt/other/file'
 grep -q fine /mnt/other/file
 
 step "The first file system never noticed"
