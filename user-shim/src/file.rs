@@ -15,6 +15,8 @@ use crate::pages::{PAGE, Pages};
 
 /// Most bytes one `write` call takes.
 const WRITE_BATCH: usize = 1 << 20;
+/// Most bytes one `read` call fills when pages are kept here.
+const READ_BATCH: u64 = 4 << 20;
 /// Bytes a `read` call fills when fewer are asked for.
 const READ_AHEAD: u64 = 128 << 10;
 
@@ -108,7 +110,7 @@ impl Inode {
             let gap = pages.first_gap(&whole);
             drop(pages);
             let Some(gap) = gap else { return Ok(()) };
-            let mut bytes = vec![0; (gap.end.min(size) - gap.start) as usize];
+            let mut bytes = vec![0; (gap.end.min(size) - gap.start).min(READ_BATCH) as usize];
             self.call_read(caller, gap.start, &mut bytes)?;
             self.pages().write(gap.start, &bytes, false);
         }

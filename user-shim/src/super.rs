@@ -231,7 +231,8 @@ impl Super {
 
     /// `mount -o remount`.
     pub fn reconfigure(&self, options: &str, read_only: bool) -> Result<()> {
-        self.sync(true)?;
+        // A failure to write is fsync's to tell.
+        let _ = self.sync(true);
         if !self.has(Op::reconfigure) {
             if !options.is_empty() && options != *held(&self.options) {
                 self.log(abi::BENTO_LOG_ERR, format_args!("options cannot change while mounted"));

@@ -61,16 +61,25 @@ impl File {
         if self.flags & flags::ACCESS == flags::READ_ONLY { Err(Errno::EBADF) } else { Ok(()) }
     }
 
-    /// `pread(2)`: fewer bytes than `len` at the end of the file.
+    /// `pread(2)`: fewer bytes than `len` at the end of the file, and never more than 2 GiB.
     pub fn read_at(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        const MAX_RW_COUNT: usize = 0x7fff_f000;
         self.readable()?;
+        let len = len.min(MAX_RW_COUNT);
         let _inode = read(&self.inode);
         self.inode.read(&self.task.caller, offset, len)
     }
 
     /// Everything from the start.
     pub fn read_all(&self) -> Result<Vec<u8>> {
-        self.read_at(0, usize::try_from(self.inode.size()).unwrap_or(usize::MAX))
+        let mut all = Vec::new();
+        loop {
+            let more = self.read_at(all.len() as u64, 1 << 20)?;
+            if more.is_empty() {
+                return Ok(all);
+            }
+            all.extend_from_slice(&more);
+        }
     }
 
     /// `pwrite(2)`: how many bytes went in. With [`flags::APPEND`] they go to the end.
