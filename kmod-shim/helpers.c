@@ -50,20 +50,17 @@ void bento_panicked(struct bento_call *call, struct bento_bytes message,
 {
 	struct bento_super *bs = call->sb;
 	const char *op = call->op < BENTO_OP_COUNT ? bento_op_names[call->op] : "?";
+	char place[160] = "";
 
 	atomic64_inc(&bs->panics);
 	if (!___ratelimit(&bs->panic_limit, "bento_panicked"))
 		return;
-	if (at)
-		bento_msg(bs, KERN_ERR,
-			  "handler %s panicked at %.*s:%u:%u: %.*s; caller got %s",
-			  op, bento_len(at->file), at->file.ptr, at->line,
-			  at->column, bento_len(message), message.ptr,
-			  errno_ == -ENOMEM ? "ENOMEM" : "EIO");
-	else
-		bento_msg(bs, KERN_ERR, "handler %s panicked: %.*s; caller got %s",
-			  op, bento_len(message), message.ptr,
-			  errno_ == -ENOMEM ? "ENOMEM" : "EIO");
+	if (at && at->line)
+		snprintf(place, sizeof(place), " at %.*s:%u:%u", bento_len(at->file),
+			 at->file.ptr, at->line, at->column);
+	bento_msg(bs, KERN_ERR, "handler %s panicked%s: %.*s; caller got %s", op,
+		  place, bento_len(message), message.ptr,
+		  abs(errno_) == ENOMEM ? "ENOMEM" : "EIO");
 }
 EXPORT_SYMBOL_GPL(bento_panicked);
 
