@@ -31,7 +31,7 @@ pub fn attach(session: &Session, spec: &RunSpec, run: &RunDir, child: &mut Child
     let sections = run.join("out/sections");
     let started = Instant::now();
     while !sections.exists() {
-        if child.try_wait()?.is_some() || started.elapsed() > Duration::from_secs(60) {
+        if child.try_wait()?.is_some() || started.elapsed() > Duration::from_secs(300) {
             bail!("the guest did not load its modules, so there is nothing to debug: run it without --gdb first");
         }
         thread::sleep(Duration::from_millis(20));

@@ -144,7 +144,7 @@ impl Socket {
     /// Waits for QEMU's connection; `None` when it does not come.
     fn accept(&self, qemu: &mut Child) -> Option<UnixStream> {
         let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(30) && matches!(qemu.try_wait(), Ok(None)) {
+        while started.elapsed() < Duration::from_secs(120) && matches!(qemu.try_wait(), Ok(None)) {
             match self.0.accept() {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(false).ok()?;

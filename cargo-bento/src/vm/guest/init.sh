@@ -32,7 +32,7 @@ channel() {
         return
     fi
     tries=0
-    while [ $((tries += 1)) -lt 200 ]; do
+    while [ $((tries += 1)) -lt 3000 ]; do
         for port in /sys/class/virtio-ports/*; do
             [ "$(cat "$port/name" 2> /dev/null)" = "bento.$1" ] && { echo "/dev/${port##*/}"; return; }
         done
@@ -115,12 +115,29 @@ if [ -n "$BENTO_KMEMLEAK" ] && [ -e /sys/kernel/debug/kmemleak ]; then
 fi
 
 exec 5>&- 6>&-
-# Output that a background process still holds open is not waited for longer than this.
-tries=0
-while [ $((tries += 1)) -lt 100 ]; do
-    kill -0 $out_pump 2> /dev/null || kill -0 $err_pump 2> /dev/null || break
-    usleep 20000
-done
+# Waits until the pumps have copied everything, at most $1 times 20 ms.
+drained() {
+    local tries=0
+    while [ $((tries += 1)) -le "$1" ]; do
+        kill -0 $out_pump 2> /dev/null || kill -0 $err_pump 2> /dev/null || return 0
+        usleep 20000
+    done
+    return 1
+}
+
+# Processes that the command left in the background would keep the pumps waiting for more.
+end_writers() {
+    local dir pid fd
+    for dir in /proc/[0-9]*; do
+        pid=${dir#/proc/}
+        case $pid in 1 | $$ | $out_pump | $err_pump) continue ;; esac
+        for fd in "$dir"/fd/*; do
+            case $(readlink "$fd") in /run/stdout | /run/stderr) kill -KILL "$pid" 2> /dev/null; break ;; esac
+        done
+    done
+}
+
+drained 15 || { end_writers; drained 1500; }
 if [ -n "$BENTO_RESULTS" ]; then
     /bin/tar -C /results -cf "$(channel results)" .
 fi

@@ -8,7 +8,7 @@ done < /modules/order
 tries=0
 until [ -b /dev/vdc ]; do
     tries=$((tries + 1))
-    [ $tries -lt 200 ] || { echo "bento: no disks" > /dev/kmsg; $bb poweroff -f; }
+    [ $tries -lt 3000 ] || { echo "bento: no disks" > /dev/kmsg; $bb poweroff -f; }
     $bb usleep 20000
 done
 $bb mount -t ext4 -o noatime /dev/vda /root
