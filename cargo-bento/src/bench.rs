@@ -31,10 +31,13 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     if args.rounds < 2 {
         bail!("--rounds {}: the first round is discarded, so at least 2 are needed", args.rounds);
     }
+    if let Some(side) = args.side.iter().find(|side| !SIDES.contains(&side.as_str())) {
+        bail!("--side {side} is not one of {}", SIDES.join(", "));
+    }
     let place = Place::find(&std::env::current_dir()?)?;
     setup::packages()?;
     let mut all = BTreeMap::new();
-    for side in SIDES {
+    for side in SIDES.into_iter().filter(|side| args.side.is_empty() || args.side.iter().any(|one| one == side)) {
         let step = ui::step(format!("measure {side}"));
         all.insert(side, measure(&place, side, args)?);
         step.done("");

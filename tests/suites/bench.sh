@@ -1,56 +1,54 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# ROUNDS rounds of the benchmarks on FS (memfs, tmpfs, ext4, fuse, hellofs); each line: round phase operations cpu wall.
-# PHASES limits them to the groups of phases where that word occurs.
-here=$(dirname "$0")
-bin=$(dirname "$here")/bin
-dir=/mnt/bench
-mkdir -p $dir
-ulimit -n 200000
-
-metadata="dirs create stat open readdir rename unlink rmdirs"
-data="seqwrite4k seqread4k seqwrite128k seqread128k randwrite4k randread4k randwrite128k randread128k"
-
-# Whether the group of that name, which holds those phases, is asked for.
-wanted() { case "$*" in *"$PHASES"*) return 0 ;; *) return 1 ;; esac }
-
-up() {
-    case $FS in
-        ext4) mkfs.ext4 -q -F "$BENTO_DISK0" && mount "$BENTO_DISK0" $dir ;;
-        tmpfs) mount -t tmpfs -o size=90% none $dir ;;
-        fuse)
-            [ -e /dev/fuse ] || modprobe fuse
-            /bento/cargo-bento mount /bento/objects/memfs.so $dir > /tmp/daemon.log 2>&1 &
-            tries=0
-            until mountpoint -q $dir; do
-                sleep 0.1
-                [ $((tries += 1)) -lt 100 ] || { cat /tmp/daemon.log >&2; return 1; }
-            done ;;
-        *) mount -t $FS none $dir ;;
-    esac
-}
-
-round=0
-while [ $round -lt ${ROUNDS:-4} ]; do
-    up || exit 1
-    chosen=
-    [ $FS = hellofs ] || {
-        wanted metadata $metadata && chosen="$chosen $metadata"
-        wanted data $data && chosen="$chosen $data"
-    }
-    wanted fstat && chosen="$chosen fstat"
-    [ -z "$chosen" ] || $bin/workload $dir $chosen | sed "s/^/$round /" || exit 1
-    rm -f $dir/data $dir/one
-    if [ $FS != hellofs ]; then
-        if wanted clone gitstatus; then
-            $bin/measure clone git clone -q --no-local file:///bento/repository.git $dir/clone | sed "s/^/$round /"
-            $bin/measure gitstatus git -C $dir/clone status --porcelain | sed "s/^/$round /"
-            rm -rf $dir/clone
-        fi
-        if wanted untar remove; then
-            $bin/measure untar tar xf /bento/tree.tar -C $dir | sed "s/^/$round /"
-            $bin/measure remove rm -rf $dir/tree | sed "s/^/$round /"
-        fi
+# The workloads of `cargo bento bench` on SIDE (memfs, tmpfs, memfs-fuse, hellofs, ext4), ROUNDS times. Lines "round N" and
+# "bench NAME NANOSECONDS".
+set -e
+bin=/bento/bin
+mkdir -p /mnt/b
+wanted() { [ -z "$FILTER" ] || case $1 in *"$FILTER"*) ;; *) return 1 ;; esac; }
+case $SIDE in
+    tmpfs) mount -t tmpfs -o size=1g none /mnt/b ;;
+    memfs) mount -t memfs none /mnt/b ;;
+    hellofs) mount -t hellofs none /mnt/b ;;
+    ext4) mkfs.ext4 -q -F "$BENTO_DISK0" && mount -t ext4 "$BENTO_DISK0" /mnt/b ;;
+    memfs-fuse)
+        ulimit -n 1000000
+        # The daemon stays in the foreground; it is ended by the unmount.
+        /bento/tool/cargo-bento mount /bento/tool/libmemfs.so /mnt/b > /tmp/daemon.log 2>&1 &
+        for i in $(seq 100); do mountpoint -q /mnt/b && break; sleep 0.1; done
+        mountpoint -q /mnt/b || { cat /tmp/daemon.log; exit 1; }
+        ;;
+esac
+if [ "$SIDE" = hellofs ]; then
+    for round in $(seq "$ROUNDS"); do
+        echo "round $round"
+        $bin/bench stat /mnt/b/hello 200000
+    done
+    exit
+fi
+cp -r /bento/repository.git /tmp/repository.git
+git -C /tmp/repository.git archive -o /tmp/tree.tar HEAD
+for round in $(seq "$ROUNDS"); do
+    echo "round $round"
+    if wanted create-stat-rename-unlink-meta; then
+        mkdir /mnt/b/meta
+        $bin/bench meta /mnt/b/meta "$FILES"
+        rmdir /mnt/b/meta
     fi
-    umount $dir || exit 1
-    round=$((round + 1))
+    if wanted fstat; then
+        echo x > /mnt/b/file
+        $bin/bench stat /mnt/b/file "$CALLS"
+        rm /mnt/b/file
+    fi
+    if wanted write-read-io; then $bin/bench io /mnt/b "$MIB"; fi
+    if wanted untar; then
+        mkdir /mnt/b/tree
+        $bin/bench run untar tar -xf /tmp/tree.tar -C /mnt/b/tree
+        $bin/bench run rm-rf rm -rf /mnt/b/tree
+    fi
+    if wanted git-clone; then
+        $bin/bench run git-clone git clone -q --no-local file:///tmp/repository.git /mnt/b/clone
+        rm -rf /mnt/b/clone
+    fi
 done
+cd /
+umount /mnt/b
