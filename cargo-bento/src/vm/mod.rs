@@ -70,10 +70,6 @@ pub struct Module {
 pub enum Disk {
     /// Empty, of this many MiB, gone after the run.
     Scratch(u64),
-    /// An image of the host, written in place.
-    Image(PathBuf),
-    /// An image of the host that keeps none of the guest's writes.
-    Snapshot(PathBuf),
 }
 
 /// Where the command's output goes; it is kept in the outcome in any case.
@@ -106,7 +102,6 @@ pub struct Outcome {
     pub log: String,
     /// Lines of the log that report a fault and were not allowed.
     pub faults: Vec<String>,
-    pub elapsed: Duration,
 }
 
 impl<'a> RunSpec<'a> {

@@ -18,7 +18,6 @@ use super::{Disk, Outcome, RunSpec, bzimage, channel, guest, initramfs, log};
 
 /// Boots, runs and ends one guest.
 pub fn boot(spec: &RunSpec) -> Result<Outcome> {
-    let started = Instant::now();
     let run = RunDir::new()?;
     let payload = stage::payload(spec, &run)?;
     guest::ext4_of(&payload, &run.join("payload.ext4"))?;
@@ -67,14 +66,7 @@ pub fn boot(spec: &RunSpec) -> Result<Outcome> {
     let log = String::from_utf8_lossy(&fs::read(&console).unwrap_or_default()).into_owned();
     let mut stderr = channel::collect(err);
     stderr += &fs::read_to_string(run.join("qemu.err")).unwrap_or_default();
-    Ok(Outcome {
-        end,
-        stdout: channel::collect(out),
-        stderr,
-        faults: log::faults(&log, &spec.allow),
-        log,
-        elapsed: started.elapsed(),
-    })
+    Ok(Outcome { end, stdout: channel::collect(out), stderr, faults: log::faults(&log, &spec.allow), log })
 }
 
 fn command(spec: &RunSpec, run: &RunDir) -> Result<Command> {
@@ -102,15 +94,10 @@ fn command(spec: &RunSpec, run: &RunDir) -> Result<Command> {
     disk(&mut qemu, "modules", &guest::modules_image(spec.kernel)?, "readonly=on,file.locking=off");
     for (index, data) in spec.disks.iter().enumerate() {
         let id = format!("data{index}");
-        match data {
-            Disk::Scratch(mib) => {
-                let image = run.join(&id);
-                fs::File::create(&image)?.set_len(mib << 20)?;
-                disk(&mut qemu, &id, &image, "snapshot=off");
-            }
-            Disk::Image(image) => disk(&mut qemu, &id, image, "snapshot=off"),
-            Disk::Snapshot(image) => disk(&mut qemu, &id, image, "snapshot=on"),
-        }
+        let Disk::Scratch(mib) = data;
+        let image = run.join(&id);
+        fs::File::create(&image)?.set_len(mib << 20)?;
+        disk(&mut qemu, &id, &image, "snapshot=off");
     }
 
     qemu.args(["-device", "virtio-serial-pci"]);

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -17,7 +17,6 @@ use crate::ui;
 
 /// Boots, runs and ends one guest.
 pub fn boot(spec: &RunSpec) -> Result<Outcome> {
-    let started = Instant::now();
     let run = RunDir::new()?;
     let payload = stage::payload(spec, &run)?;
     let interactive = spec.command.is_empty();
@@ -58,7 +57,6 @@ pub fn boot(spec: &RunSpec) -> Result<Outcome> {
         stderr: err.map(channel::collect).unwrap_or_default(),
         faults: log::faults(&log, &spec.allow),
         log,
-        elapsed: started.elapsed(),
     })
 }
 
@@ -73,18 +71,10 @@ fn command(spec: &RunSpec, run: &RunDir, payload: &Path) -> Result<Command> {
     arg("umid=guest".to_owned());
     arg(format!("ubd0={},{}", run.join("root.cow").display(), guest::root_image()?.display()));
     for (index, disk) in spec.disks.iter().enumerate() {
-        let unit = index + 1;
-        match disk {
-            Disk::Scratch(mib) => {
-                let image = run.join(&format!("disk{index}"));
-                fs::File::create(&image)?.set_len(mib << 20)?;
-                arg(format!("ubd{unit}={}", image.display()));
-            }
-            Disk::Image(image) => arg(format!("ubd{unit}={}", image.display())),
-            Disk::Snapshot(image) => {
-                arg(format!("ubd{unit}={},{}", run.join(&format!("disk{index}.cow")).display(), image.display()));
-            }
-        }
+        let Disk::Scratch(mib) = disk;
+        let image = run.join(&format!("disk{index}"));
+        fs::File::create(&image)?.set_len(mib << 20)?;
+        arg(format!("ubd{}={}", index + 1, image.display()));
     }
     for word in ["root=/dev/ubda", "rootfstype=ext4", "rw", "init=/sbin/bento-init", "quiet", "loglevel=4", "con=null"]
     {
