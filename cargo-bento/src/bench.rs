@@ -168,8 +168,8 @@ fn report(all: &BTreeMap<&str, Figures>, rounds: u32) -> String {
         let _ = writeln!(
             text,
             "\nOne `fstat`: {with:.0} instructions on memfs, whose `getattr` handler is empty; {without:.0} on hellofs, \
-             which has none and leaves the VFS's slot NULL. Gate, trampoline, thunk and contain, and the copy of the \
-             attributes in and out: {:.0}.",
+             which has none and so makes no call. Gate, trampoline, thunk and contain, and the copies of the attributes in \
+             and out: {:.0}.",
             with - without
         );
     }
