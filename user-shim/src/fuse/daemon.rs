@@ -62,6 +62,15 @@ impl Daemon {
         self.sb.table.get(convert::ino(&self.sb, node)).ok_or(Errno::ESTALE)
     }
 
+    fn by_number(&self, node: INodeNo) -> Result<InodeRef> {
+        match self.sb.iget(convert::ino(&self.sb, node), Op::load_inode) {
+            Err(Errno::ENOENT) => Err(Errno::ESTALE),
+            // Gone, though the kernel's last word on it has not arrived.
+            Ok(inode) if inode.nlink() == 0 => Err(Errno::ESTALE),
+            other => other,
+        }
+    }
+
     /// How long the kernel may believe attributes: not at all when a handler makes them up.
     fn attr_ttl(&self) -> Duration {
         if self.sb.has(Op::getattr) { Duration::ZERO } else { FOREVER }
@@ -259,9 +268,13 @@ impl Filesystem for Daemon {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let dir = or_error!(reply, self.inode(parent));
         let caller = convert::caller(request, 0);
-        or_error!(reply, self.allowed(request, &dir, access::EXECUTE));
+        let dots = matches!(name.as_bytes(), b"." | b"..");
+        // A file handle (FUSE_EXPORT_SUPPORT) may name an inode that neither of us has cached.
+        let dir = or_error!(reply, if dots { self.by_number(parent) } else { self.inode(parent) });
+        if !dots {
+            or_error!(reply, self.allowed(request, &dir, access::EXECUTE));
+        }
         let found = match name.as_bytes() {
             b"." => Ok(dir.clone()),
             b".." => self.sb.get_parent(&caller, &dir),
