@@ -365,7 +365,8 @@ mod tests {
             random
         };
         let (mut taken, mut refused) = (0, 0);
-        for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
+        let texts = if cfg!(miri) { 100 } else { 20_000 };
+        for _ in 0..texts {
             let mut text = Vec::new();
             for _ in 0..next() % 6 {
                 match next() % 24 {
@@ -382,6 +383,9 @@ mod tests {
                 }
             }
         }
-        assert!(taken > 100 && refused > 100, "the garbage is one-sided: {taken} taken, {refused} refused");
+        assert!(
+            taken > texts / 200 && refused > texts / 200,
+            "the garbage is one-sided: {taken} taken, {refused} refused"
+        );
     }
 }

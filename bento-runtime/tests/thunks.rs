@@ -176,7 +176,8 @@ fn bytes(text: &[u8]) -> bento_bytes {
 /// A mount with its root loaded; unmounted when dropped.
 struct Mount {
     call: bento_call,
-    root: bento_inode,
+    /// On the heap, as a shim's inodes are: a pointer to it stays good while the mount is borrowed.
+    root: *mut bento_inode,
 }
 
 const OPS: &bento_ops = bento::thunk::ops::<ThunkFs>();
@@ -191,24 +192,25 @@ macro_rules! call {
 impl Mount {
     fn new(options: &str) -> Result<Mount, i64> {
         install();
-        let mut mount = Mount { call: unsafe { zeroed() }, root: unsafe { zeroed() } };
+        let mut mount = Mount { call: unsafe { zeroed() }, root: Box::into_raw(Box::new(unsafe { zeroed() })) };
         let mut args: bento_mount_args = unsafe { zeroed() };
         (args.source, args.options) = (bytes(b"none"), bytes(options.as_bytes()));
         let result = call!(mount, mount, args);
         if result < 0 {
+            drop(unsafe { Box::from_raw(mount.root) });
             std::mem::forget(mount);
             return Err(result);
         }
         mount.call.instance = args.instance;
-        mount.root.ino = args.root_ino;
-        let mut load = bento_load_inode_args { inode: &raw mut mount.root, attr: unsafe { zeroed() } };
+        unsafe { (*mount.root).ino = args.root_ino };
+        let mut load = bento_load_inode_args { inode: mount.root, attr: unsafe { zeroed() } };
         assert_eq!(call!(mount, load_inode, load), 0);
         assert_eq!(load.attr.mode, 0o40750);
         Ok(mount)
     }
 
     fn lookup(&mut self, name: &str) -> i64 {
-        let mut args = bento_lookup_args { dir: &raw mut self.root, name: bytes(name.as_bytes()), ino: 0 };
+        let mut args = bento_lookup_args { dir: self.root, name: bytes(name.as_bytes()), ino: 0 };
         let result = call!(self, lookup, args);
         if result < 0 { result } else { args.ino as i64 }
     }
@@ -223,8 +225,8 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let root = &raw mut self.root;
-        self.forget(root);
+        self.forget(self.root);
+        drop(unsafe { Box::from_raw(self.root) });
         let mut args = bento_unmount_args { pad: 0 };
         assert_eq!(call!(self, unmount, args), 0);
     }
@@ -255,7 +257,7 @@ fn data_are_attached_read_and_dropped_once() {
     let mut inode: bento_inode = unsafe { zeroed() };
     let xattr = bento_xattr { name: bytes(b"security.test"), value: bytes(b"label") };
     let mut args: bento_make_args = unsafe { zeroed() };
-    (args.dir, args.name) = (&raw mut mount.root, bytes(b"abc"));
+    (args.dir, args.name) = (mount.root, bytes(b"abc"));
     (args.node.inode, args.node.mode) = (&raw mut inode, 0o100644);
     (args.node.xattrs, args.node.xattr_count) = (&raw const xattr, 1);
     assert_eq!(call!(mount, create, args), 0);
@@ -275,12 +277,12 @@ fn data_are_attached_read_and_dropped_once() {
 fn an_inode_without_data_or_poisoned_answers_eio() {
     let _alone = alone();
     let mut mount = Mount::new("").unwrap();
-    mount.root.flags = BENTO_INODE_POISONED;
+    unsafe { (*mount.root).flags = BENTO_INODE_POISONED };
     assert_eq!(mount.lookup("next"), -i64::from(Errno::EIO.get()));
-    mount.root.flags = 0;
-    let data = std::mem::replace(&mut mount.root.data, null_mut());
+    unsafe { (*mount.root).flags = 0 };
+    let data = unsafe { std::mem::replace(&mut (*mount.root).data, null_mut()) };
     assert_eq!(mount.lookup("next"), -i64::from(Errno::EIO.get()));
-    mount.root.data = data;
+    unsafe { (*mount.root).data = data };
 }
 
 #[test]
@@ -319,7 +321,7 @@ fn options_are_typed_and_mistakes_refused() {
 fn bytes_go_through_buffers_of_the_shim() {
     let _alone = alone();
     let mut mount = Mount::new("").unwrap();
-    let root = &raw mut mount.root;
+    let root = mount.root;
 
     let mut page = *b"................";
     let mut read = bento_read_args { inode: root, offset: 1, len: 5, sink: (&raw mut page).cast() };
@@ -352,7 +354,7 @@ fn a_full_directory_buffer_ends_the_listing() {
     let mut mount = Mount::new("").unwrap();
     let mut page = MaybeUninit::<[u64; 25]>::zeroed();
     let entries = bento_buf { ptr: page.as_mut_ptr().cast(), cap: 200, len: 0 };
-    let mut args = bento_iterate_args { dir: &raw mut mount.root, pos: 5, entries, end: 9, pad: 0 };
+    let mut args = bento_iterate_args { dir: mount.root, pos: 5, entries, end: 9, pad: 0 };
     assert_eq!(call!(mount, iterate, args), 0);
     assert_eq!((args.entries.len, args.end), (6 * 32, 0));
     let record = unsafe { page.as_ptr().cast::<bento_dirent>().read() };
@@ -363,7 +365,7 @@ fn a_full_directory_buffer_ends_the_listing() {
 fn one_inode_may_come_twice_in_a_call() {
     let _alone = alone();
     let mut mount = Mount::new("").unwrap();
-    let root = &raw mut mount.root;
+    let root = mount.root;
     let mut args: bento_rename_args = unsafe { zeroed() };
     (args.old_dir, args.new_dir, args.inode) = (root, root, root);
     (args.old_name, args.new_name) = (bytes(b"a"), bytes(b"b"));
