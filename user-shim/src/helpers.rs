@@ -77,6 +77,9 @@ unsafe fn text<'a>(raw: abi::bento_bytes) -> std::borrow::Cow<'a, str> {
 
 // ---- the log ----
 
+/// Panics a mount remembers; the log has them all.
+const REMEMBERED: usize = 100_000;
+
 unsafe extern "C" fn log(sb: *mut abi::bento_super, level: u32, message: abi::bento_bytes) {
     let _charge = Charge::nobody();
     // SAFETY: SAFETY.md C1, C4: the mount and the message live through the call.
@@ -103,7 +106,10 @@ unsafe extern "C" fn panicked(
     let handler = Op::ALL.get(op as usize).map_or("?", |op| op.name());
     let panic = Panic { handler, message, location, errno };
     sb.log(abi::BENTO_LOG_ERR, format_args!("handler {panic}; caller got {errno:?}"));
-    sb.panics.lock().unwrap_or_else(PoisonError::into_inner).push(panic);
+    let mut panics = sb.panics.lock().unwrap_or_else(PoisonError::into_inner);
+    if panics.len() < REMEMBERED {
+        panics.push(panic);
+    }
 }
 
 /// `bento_mcount` found too little stack left.

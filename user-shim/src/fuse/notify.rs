@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use fuser::{INodeNo, Notifier, PollNotifier};
 
@@ -21,8 +22,24 @@ enum Note {
 /// Those who poll, by inode.
 type Pollers = Arc<Mutex<HashMap<u64, Vec<PollNotifier>>>>;
 
+const LOG_BURST: u32 = 100;
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Lines shown since then.
+struct Window {
+    since: Instant,
+    lines: u32,
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window { since: Instant::now(), lines: 0 }
+    }
+}
+
 /// The core's way to the kernel.
 pub struct KernelDoor {
+    window: Mutex<Window>,
     notes: Sender<Note>,
     pollers: Pollers,
 }
@@ -43,7 +60,7 @@ pub fn line() -> std::io::Result<(KernelDoor, Line)> {
     let (notes, inbox) = mpsc::channel();
     let pollers = Pollers::default();
     let thread = std::thread::Builder::new().name("bento-notify".to_owned()).spawn(move || deliver(&inbox))?;
-    let door = KernelDoor { notes: notes.clone(), pollers: Arc::clone(&pollers) };
+    let door = KernelDoor { window: Mutex::default(), notes: notes.clone(), pollers: Arc::clone(&pollers) };
     Ok((door, Line { notes, pollers, thread: Some(thread) }))
 }
 
@@ -124,7 +141,18 @@ impl Front for KernelDoor {
         }
     }
 
+    /// At most [`LOG_BURST`] lines in [`LOG_INTERVAL`]: a file system that panics all the time must not fill a disk.
     fn log(&self, _level: u32, line: &str) {
-        eprintln!("{line}");
+        let mut window = held(&self.window);
+        if window.since.elapsed() >= LOG_INTERVAL {
+            if window.lines > LOG_BURST {
+                eprintln!("bento: {} lines not shown", window.lines - LOG_BURST);
+            }
+            *window = Window::default();
+        }
+        window.lines += 1;
+        if window.lines <= LOG_BURST {
+            eprintln!("{line}");
+        }
     }
 }
