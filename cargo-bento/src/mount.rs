@@ -3,6 +3,7 @@
 //! the kernel's panic handler, unwinder and stack check (CONTRACT B2); this program is the daemon.
 
 use std::env;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -21,8 +22,12 @@ pub fn run(args: &MountArgs) -> Result<u8> {
         [source, mountpoint] => (source.to_string_lossy().into_owned(), mountpoint),
         _ => bail!("give a mount point, or a source and a mount point"),
     };
-    if !mountpoint.is_dir() {
-        bail!("{} is no folder to mount on: run `mkdir -p {}`", mountpoint.display(), mountpoint.display());
+    match mountpoint.metadata() {
+        Err(error) if error.kind() == ErrorKind::NotConnected => {
+            bail!("{0} is a mount whose daemon is gone: run `fusermount3 -u {0}`", mountpoint.display())
+        }
+        Ok(found) if found.is_dir() => {}
+        _ => bail!("{0} is no folder to mount on: run `mkdir -p {0}`", mountpoint.display()),
     }
     if !Path::new("/dev/fuse").exists() {
         bail!("/dev/fuse is missing: run `sudo modprobe fuse`, or start the container with access to it");
@@ -63,8 +68,7 @@ fn under_gdb(object: &Path, source: &str, mountpoint: &Path, options: &str) -> R
     if !options.is_empty() {
         gdb.arg("-o").arg(options);
     }
-    ui::say(
-        "gdb stops before the mount: set a breakpoint in a handler, such as `break memfs::MemFs::lookup`, and `continue`",
-    );
+    let line = "src/lib.rs:LINE";
+    ui::say(format!("gdb stops before the mount: set a breakpoint in a handler (`break {line}`), then `continue`"));
     ui::pass_through(&mut gdb)
 }
