@@ -218,7 +218,12 @@ pub fn explains(place: &Place, _: &Stage) -> Result<Tally> {
         let good = !output.status.success()
             && said.lines().any(|line| line.contains("error") && line.contains(word))
             && !said.contains("panicked");
-        println!("{} cargo bento {} explains itself: {}", if good { "ok" } else { "not ok" }, words.join(" "), said.trim().replace('\n', " / "));
+        println!(
+            "{} cargo bento {} explains itself: {}",
+            if good { "ok" } else { "not ok" },
+            words.join(" "),
+            said.trim().replace('\n', " / ")
+        );
         tally.add(if good { Tally::ONE } else { Tally { passed: 0, failed: 1 } });
     };
     for (words, word) in MISTAKES {

@@ -126,7 +126,8 @@ pub fn repository() -> Result<(PathBuf, u32)> {
         step.done("");
         Ok(())
     })?;
-    let files = fs::read_to_string(dir.join("files"))?.trim().parse().context("the repository in the cache is damaged")?;
+    let files =
+        fs::read_to_string(dir.join("files"))?.trim().parse().context("the repository in the cache is damaged")?;
     Ok((dir, files))
 }
 
