@@ -3,19 +3,20 @@
 //! file and the author's `bento`, and compiled to a static library. `RUSTC_BOOTSTRAP` is set here and nowhere else.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use super::files::write_if_changed;
 use crate::cli::Variant;
 use crate::project::{self, Project};
-use crate::ui;
+use crate::{setup, ui};
 
 /// Compiles the entry crate of `project` for `variant`; returns the static library.
 pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Result<PathBuf> {
+    setup::rust_src()?;
     let dir = project.out.join("entry").join(&project.fs.name);
     write_if_changed(&dir.join("Cargo.toml"), manifest(project, features).as_bytes())?;
     write_if_changed(&dir.join("lib.rs"), source(project).as_bytes())?;
@@ -28,6 +29,7 @@ pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Resu
         .args(["build", "--release", "-Zbuild-std=core,alloc", "--target", "x86_64-unknown-none"])
         .arg("--target-dir")
         .arg(&target)
+        .args(["--color", if std::io::stderr().is_terminal() { "always" } else { "never" }])
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_ENCODED_RUSTFLAGS", variant.rustflags().join("\x1f"))
         .env("CARGO_PROFILE_RELEASE_DEBUG", variant.debuginfo().to_string())
@@ -44,7 +46,7 @@ pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Resu
         let mut lines = BufReader::new(stderr);
         let mut line = String::new();
         while read_line(&mut lines, &mut line)? {
-            if let Some(what) = line.trim().strip_prefix("Compiling ") {
+            if let Some(what) = plain(&line).trim().strip_prefix("Compiling ") {
                 step.now(what.split(" (").next().unwrap_or(what));
             } else {
                 printed.push_str(&line);
@@ -54,9 +56,6 @@ pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Resu
     }
     if !child.wait()?.success() {
         drop(step);
-        if printed.contains("rust-src") || printed.contains("library/Cargo.lock") {
-            bail!("the source of core is missing: run `rustup component add rust-src`");
-        }
         return Err(anyhow::anyhow!("{printed}").context(format!(
             "{} does not compile for {}",
             project.package,
@@ -66,6 +65,17 @@ pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Resu
     let library = target.join("x86_64-unknown-none/release").join(format!("lib{}.a", crate_name(project)));
     step.done("");
     Ok(library)
+}
+
+/// Without the terminal's colours.
+fn plain(line: &str) -> String {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some((before, escape)) = rest.split_once('\x1b') {
+        text.push_str(before);
+        rest = escape.split_once('m').map_or("", |(_, after)| after);
+    }
+    text + rest
 }
 
 fn read_line(from: &mut BufReader<impl Read>, line: &mut String) -> Result<bool> {
@@ -122,4 +132,14 @@ fn lock(project: &Project, dir: &Path) -> Result<()> {
     fs::write(dir.join("Cargo.lock"), &theirs)?;
     fs::write(seen, &theirs)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn colours_do_not_hide_what_cargo_says() {
+        assert_eq!(plain("\u{1b}[1m\u{1b}[92m   Compiling\u{1b}[0m core v0.0.0\n"), "   Compiling core v0.0.0\n");
+    }
 }
