@@ -35,10 +35,12 @@ struct bento_deferred {
 	loff_t start, end; /* bytes, end inclusive */
 };
 
-static unsigned long bento_stack_room(void)
+bool bento_stack_short(void)
 {
-	return (unsigned long)__builtin_frame_address(0) -
-	       (unsigned long)task_stack_page(current);
+	unsigned long room = (unsigned long)__builtin_frame_address(0) -
+			     (unsigned long)task_stack_page(current);
+
+	return room < BENTO_STACK_ENTRY;
 }
 
 static void bento_invalidate(struct bento_deferred *d)
@@ -155,7 +157,7 @@ s64 bento_invoke_kc(struct bento_super *bs, enum bento_op op, void *args,
 	s64 ret;
 	int err;
 
-	if (unlikely(bento_stack_room() < BENTO_STACK_ENTRY)) {
+	if (unlikely(bento_stack_short())) {
 		bento_bad(bs, op, "not entered: too little stack");
 		return -ENOMEM;
 	}

@@ -3,7 +3,7 @@
  * The end of an inode: the author's data is dropped here and nowhere else
  * (SAFETY.md G5). At a closed gate eviction does not wait, because it may run in
  * memory reclaim: the data goes to a worker, and whoever wants the same number
- * again waits for that (G4).
+ * again waits for that (G4). So it does when reclaim has left too little stack.
  */
 #include <linux/slab.h>
 #include <linux/workqueue.h>
@@ -79,7 +79,7 @@ void bento_forget(struct inode *inode)
 
 	if (!ki->pub.data)
 		return;
-	if (READ_ONCE(bs->slot.closed))
+	if (READ_ONCE(bs->slot.closed) || bento_stack_short())
 		bento_orphan(bs, ki);
 	else
 		bento_forget_now(bs, ki);

@@ -238,6 +238,8 @@ static inline int bento_errno(s64 result)
 	return result < 0 ? (int)result : 0;
 }
 
+/* Too little stack left in this task to enter Rust. */
+bool bento_stack_short(void);
 struct bento_record *bento_find_record(unsigned long sp);
 
 /* A reference that the call gives back after the gate. */
