@@ -3,6 +3,8 @@
 //! counting instructions (a nanosecond of CPU time is an instruction), one file system per boot, the first round
 //! discarded, medians with their spread. It sees no cache misses and no contention, and is kind to FUSE for that.
 
+mod layers;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
@@ -20,6 +22,9 @@ use crate::{build, fetch, project, setup, ui};
 /// What is measured, each in a boot of its own.
 const SIDES: [&str; 5] = ["memfs", "tmpfs", "memfs-fuse", "ext4", "hellofs"];
 
+/// The budget, which is no side.
+const LAYERS: &str = "layers";
+
 const FILES: u64 = 10_000;
 const CALLS: u64 = 200_000;
 const MIB: u64 = 32;
@@ -31,18 +36,25 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     if args.rounds < 2 {
         bail!("--rounds {}: the first round is discarded, so at least 2 are needed", args.rounds);
     }
-    if let Some(side) = args.side.iter().find(|side| !SIDES.contains(&side.as_str())) {
-        bail!("--side {side} is not one of {}", SIDES.join(", "));
+    if let Some(side) = args.side.iter().find(|side| *side != LAYERS && !SIDES.contains(&side.as_str())) {
+        bail!("--side {side} is not one of {}, {LAYERS}", SIDES.join(", "));
     }
+    let wanted = |side: &str| args.side.is_empty() || args.side.iter().any(|one| one == side);
     let place = Place::find(&std::env::current_dir()?)?;
     setup::packages()?;
     let mut all = BTreeMap::new();
-    for side in SIDES.into_iter().filter(|side| args.side.is_empty() || args.side.iter().any(|one| one == side)) {
+    for side in SIDES.into_iter().filter(|side| wanted(side)) {
         let step = ui::step(format!("measure {side}"));
         all.insert(side, measure(&place, side, args)?);
         step.done("");
     }
-    let report = report(&all, args.rounds - 1);
+    let mut report = report(&all, args.rounds - 1);
+    if wanted(LAYERS) {
+        let step = ui::step("count the instructions of each layer");
+        report += "\n";
+        report += &layers::table(&place)?;
+        step.done("");
+    }
     println!("{report}");
     if args.write_book {
         let path = place.root.join("book/src/budget.md");

@@ -157,7 +157,7 @@ pub struct BenchArgs {
     /// Rounds of each workload; the first is discarded
     #[arg(long, default_value_t = 4)]
     pub rounds: u32,
-    /// Only these sides: memfs, tmpfs, memfs-fuse, ext4, hellofs (may be given several times)
+    /// Only these sides: memfs, tmpfs, memfs-fuse, ext4, hellofs, layers (may be given several times)
     #[arg(long)]
     pub side: Vec<String>,
     /// Write the figures into the book (book/src/budget.md)

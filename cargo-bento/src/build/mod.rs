@@ -12,7 +12,7 @@ mod prelink;
 mod recursion;
 #[cfg(test)]
 mod seeded;
-mod source;
+pub mod source;
 mod unwind;
 pub mod user;
 mod variant;

@@ -51,6 +51,8 @@ pub struct RunSpec<'a> {
     pub allow: Vec<String>,
     /// Further words for the kernel's command line.
     pub cmdline: Vec<String>,
+    /// Further words for QEMU.
+    pub qemu: Vec<String>,
     pub output: Output,
     /// Ask kmemleak at the end (costs six seconds; only debug kernels have it).
     pub kmemleak: bool,
@@ -121,6 +123,7 @@ impl<'a> RunSpec<'a> {
             results: None,
             allow: Vec::new(),
             cmdline: Vec::new(),
+            qemu: Vec::new(),
             output: Output::Stream,
             kmemleak: kernel.debug,
             gdb: None,

@@ -106,6 +106,7 @@ fn command(spec: &RunSpec, run: &RunDir) -> Result<Command> {
         qemu.args(["-chardev", &format!("socket,id={name},path={}", socket.display())]);
         qemu.args(["-device", &format!("virtserialport,nr={},chardev={name},name=bento.{name}", index + 2)]);
     }
+    qemu.args(&spec.qemu);
     if spec.command.is_empty() {
         qemu.args(["-chardev", "stdio,id=terminal,signal=off", "-device", "virtconsole,nr=1,chardev=terminal"]);
     }
