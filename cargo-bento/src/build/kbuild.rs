@@ -153,6 +153,10 @@ fn make(dir: &Path, module: &str, kernel: &Kernel, inputs: &[PathBuf], extra: Op
     if let Some(symvers) = extra {
         make.arg(format!("KBUILD_EXTRA_SYMBOLS={}", symvers.display()));
     }
+    // Type information for BPF: pahole cannot follow Rust's debug information, and C's needs pahole.
+    if extra.is_some() || Command::new("pahole").arg("--version").output().is_err() {
+        make.arg("CONFIG_DEBUG_INFO_BTF_MODULES=");
+    }
     let output = make.output().context("make cannot be started: run `sudo apt-get install make gcc`")?;
     let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     if !output.status.success() {
