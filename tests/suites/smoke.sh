@@ -87,8 +87,8 @@ same "no inode is left" 0 "$(slab_objects bento_inode)"
 # Modules of other worlds.
 log_mark
 if [ -e /bento/other.ko ]; then
-    refuse "a module for another kernel is refused" "nvalid module format|Exec format|Unknown symbol" insmod /bento/other.ko
-    logged "the log says why" "version magic|disagrees about version|Unknown symbol"
+    refuse "a module for another kernel is refused" "nvalid module format|Exec format|Unknown symbol|nvalid parameters" insmod /bento/other.ko
+    logged "the log says why" "version magic|disagrees about version|Unknown symbol|section size must match"
 fi
 check "unload hellofs" rmmod hellofs_v1
 python3 - $ko/hellofs_v1.ko /tmp/hellofs_v1.ko << 'PYTHON'
