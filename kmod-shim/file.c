@@ -243,7 +243,8 @@ void bento_init_mapping(struct inode *inode)
 {
 	if (bento_resident(bento_isb(inode)))
 		mapping_set_unevictable(inode->i_mapping);
-	bento_large_folios(inode->i_mapping);
+	else
+		bento_large_folios(inode->i_mapping);
 }
 
 /* ---- fallocate ---- */

@@ -6,6 +6,11 @@
  *
  * Pages are charged before they enter the cache and uncharged by comparing
  * what the inode was charged with what the cache holds (bento_resident_settle).
+ *
+ * Folios are dirty for ever, which keeps drop_caches off them, without being
+ * accounted as dirty. Splitting a large one at the end of the file would
+ * account what it drops as cleaned (6.12, in split_huge_page): hence all of
+ * them are single pages, as in ramfs.
  */
 #include <linux/highmem.h>
 #include <linux/mm.h>
@@ -52,13 +57,11 @@ void bento_resident_settle(struct inode *inode)
 }
 
 /* The folio at `index`, locked, referenced and charged; a new one is not up to
- * date. `len` bytes from the start of that page are wanted. */
-static struct folio *bento_resident_grab(struct inode *inode, pgoff_t index,
-					 size_t len)
+ * date. */
+static struct folio *bento_resident_grab(struct inode *inode, pgoff_t index)
 {
 	struct address_space *mapping = inode->i_mapping;
 	struct folio *folio = bento_find_lock_folio(mapping, index);
-	unsigned long asked = DIV_ROUND_UP(len, PAGE_SIZE), got;
 
 	if (folio && likely(folio_test_uptodate(folio)))
 		return folio;
@@ -66,22 +69,12 @@ static struct folio *bento_resident_grab(struct inode *inode, pgoff_t index,
 		folio_unlock(folio);
 		folio_put(folio);
 	}
-	if (!bento_charge_pages(inode, asked)) {
-		/* Close to the limit: page by page. */
-		asked = 1;
-		len = PAGE_SIZE;
-		if (!bento_charge_pages(inode, asked))
-			return ERR_PTR(-ENOSPC);
-	}
-	folio = bento_grab_folio(mapping, index, len);
-	if (IS_ERR(folio))
-		got = 0;
-	else if (folio_test_uptodate(folio)) /* another task was first */
-		got = 0;
-	else
-		got = folio_nr_pages(folio);
-	if (got < asked)
-		bento_uncharge_pages(inode, asked - got);
+	if (!bento_charge_pages(inode, 1))
+		return ERR_PTR(-ENOSPC);
+	folio = bento_grab_folio(mapping, index, PAGE_SIZE);
+	/* No memory, or another task was first. */
+	if (IS_ERR(folio) || folio_test_uptodate(folio))
+		bento_uncharge_pages(inode, 1);
 	return folio;
 }
 
@@ -103,11 +96,9 @@ static int bento_resident_read_folio(struct file *file, struct folio *folio)
 static int bento_resident_begin(struct address_space *mapping, loff_t pos,
 				unsigned int len, struct folio **foliop)
 {
-	size_t in_page = offset_in_page(pos);
-	struct folio *folio;
+	struct folio *folio = bento_resident_grab(mapping->host,
+						  pos >> PAGE_SHIFT);
 
-	folio = bento_resident_grab(mapping->host, pos >> PAGE_SHIFT,
-				    in_page + len);
 	if (IS_ERR(folio))
 		return PTR_ERR(folio);
 	*foliop = folio;
@@ -338,11 +329,9 @@ loff_t bento_resident_seek(struct inode *inode, loff_t offset, int whence)
 static int bento_resident_allocate(struct inode *inode, loff_t start, loff_t end)
 {
 	while (start < end) {
-		size_t len = min_t(loff_t, end - start, SZ_2M);
-		struct folio *folio;
+		struct folio *folio = bento_resident_grab(inode,
+							  start >> PAGE_SHIFT);
 
-		folio = bento_resident_grab(inode, start >> PAGE_SHIFT,
-					    offset_in_page(start) + len);
 		if (IS_ERR(folio))
 			return PTR_ERR(folio);
 		if (!folio_test_uptodate(folio)) {
