@@ -17,13 +17,14 @@ mod unwind;
 pub mod user;
 mod variant;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use self::files::Lock;
 use crate::cli::{BuildArgs, Variant};
-use crate::fetch::{self, Kernel};
+use crate::fetch::{self, Arch, Kernel};
 use crate::project::Project;
 
 pub use prelink::Finished;
@@ -43,7 +44,7 @@ pub fn run(args: &BuildArgs) -> Result<u8> {
         kernels.push("6.12".to_owned());
     }
     for version in &kernels {
-        let kernel = fetch::kernel(version)?;
+        let kernel = installed(version)?.map_or_else(|| fetch::kernel(version), Ok)?;
         let built = modules(std::slice::from_ref(&project), &kernel, &args.features)?;
         println!("{}", built.bento.display());
         for ko in &built.file_systems {
@@ -51,6 +52,38 @@ pub fn run(args: &BuildArgs) -> Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// A kernel that this machine brings itself: its headers' folder, or the release of one in /lib/modules.
+fn installed(version: &str) -> Result<Option<Kernel>> {
+    let headers = match Path::new(version) {
+        folder if folder.is_dir() => folder.to_owned(),
+        _ => Path::new("/lib/modules").join(version).join("build"),
+    };
+    if !headers.is_dir() {
+        return Ok(None);
+    }
+    let read = |file: &str| {
+        let path = headers.join(file);
+        fs::read_to_string(&path).with_context(|| {
+            format!("{} is missing: is {} a kernel's headers folder, as in linux-headers-*?", path.display(), version)
+        })
+    };
+    let config = read(".config")?;
+    let has = |option: &str| config.lines().any(|line| line == format!("{option}=y"));
+    if !has("CONFIG_X86_64") || !has("CONFIG_MODULES") {
+        bail!("{version}: only x86-64 kernels with loadable modules are supported");
+    }
+    let release = read("include/config/kernel.release")?.trim().to_owned();
+    Ok(Some(Kernel {
+        name: release.clone(),
+        arch: if has("CONFIG_UML") { Arch::Um } else { Arch::X86 },
+        debug: has("CONFIG_KASAN"),
+        release,
+        headers_dir: headers.canonicalize()?,
+        vmlinuz: PathBuf::new(),
+        modules_dir: None,
+    }))
 }
 
 /// The modules of one kernel, in the order they load.
