@@ -144,7 +144,7 @@ impl Inode {
     pub unsafe fn ref_from_raw(raw: *const abi::bento_inode) -> InodeRef {
         // SAFETY: SAFETY.md C5: live inodes are kept by the table's `Arc`.
         let inode = unsafe {
-            let whole = Inode::from_raw(raw) as *const Inode;
+            let whole = ptr::with_exposed_provenance::<Inode>(raw.addr());
             Arc::increment_strong_count(whole);
             Arc::from_raw(whole)
         };
