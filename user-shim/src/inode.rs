@@ -98,7 +98,7 @@ impl InodeRef {
         InodeRef(Arc::clone(inode))
     }
 
-    /// Leaves `n` references behind, for the kernel to give back with [`Super::put_many`].
+    /// Leaves `n` references behind, for the kernel to give back with `Super::put_many`.
     pub fn lend(&self, n: usize) {
         self.0.count.fetch_add(n, Ordering::AcqRel);
     }

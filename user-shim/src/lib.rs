@@ -68,7 +68,7 @@ pub use call::Outcome;
 pub use caller::Caller;
 pub use export::FileHandle;
 pub use harness::{DirEntry, File, Harness, MountOptions, Stat, Task, Times, Unmounted, flags};
-pub use inode::{Inode, InodeRef};
+pub use inode::InodeRef;
 pub use object::{LoadError, Object};
 pub use superblock::MountError;
 

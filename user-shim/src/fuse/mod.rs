@@ -72,7 +72,9 @@ impl fmt::Display for Error {
                     io::ErrorKind::NotFound => {
                         write!(f, "; does it exist, and is there a /dev/fuse and fusermount3 (Debian: fuse3)?")
                     }
-                    io::ErrorKind::PermissionDenied => write!(f, "; run as root, or drop allow_other"),
+                    io::ErrorKind::PermissionDenied => {
+                        write!(f, "; run as root, or as a user who may open /dev/fuse and owns the folder")
+                    }
                     _ => Ok(()),
                 }
             }

@@ -24,8 +24,7 @@ pub mod flags {
     pub(crate) const ACCESS: u32 = libc::O_ACCMODE as u32;
 }
 
-/// Where [`File::seek`] goes.
-pub use std::io::SeekFrom;
+use std::io::SeekFrom;
 
 /// An open file; dropped, it is closed, and an error of `close` is lost.
 #[derive(Debug)]

@@ -67,7 +67,7 @@ impl Faults {
     #[cold]
     fn strike(&self) -> Result<()> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        if call % u64::from(self.every.load(Ordering::Relaxed)) != 0 {
+        if !call.is_multiple_of(u64::from(self.every.load(Ordering::Relaxed))) {
             return Ok(());
         }
         match KINDS[self.kind.load(Ordering::Relaxed) as usize] {
@@ -88,7 +88,7 @@ impl Faults {
             b"hold" => {
                 // Abandoned with a lock held, once others had time to wait for it.
                 let _held = self.victim.lock();
-                (0..WHILE).for_each(|turn| drop(core::hint::black_box(turn)));
+                (0..WHILE).for_each(|turn| _ = core::hint::black_box(turn));
                 let _second = PanicsWhenDropped;
                 panic!("the first panic");
             }

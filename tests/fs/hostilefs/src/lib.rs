@@ -62,7 +62,7 @@ impl HostileFs {
 
     /// Extreme, or random.
     fn number(&self) -> u64 {
-        if self.next() % 2 == 0 { EXTREMES[self.below(EXTREMES.len())] } else { self.next() }
+        if self.next().is_multiple_of(2) { EXTREMES[self.below(EXTREMES.len())] } else { self.next() }
     }
 
     fn ino(&self) -> Ino {
@@ -76,7 +76,7 @@ impl HostileFs {
 
     /// Mostly `Ok`, else any error at all.
     fn maybe(&self) -> Result<()> {
-        if self.sane() || self.next() % 2 == 0 { Ok(()) } else { Err(self.errno()) }
+        if self.sane() || self.next().is_multiple_of(2) { Ok(()) } else { Err(self.errno()) }
     }
 
     fn file_type(&self) -> FileType {
