@@ -2,6 +2,8 @@
 //! The road from an author's crate to something that runs: entry crate → one checked object → kernel module or shared
 //! object. Each step is a file; this one puts them in order.
 
+#[cfg(test)]
+mod agrees;
 mod checks;
 mod elf;
 mod entry;

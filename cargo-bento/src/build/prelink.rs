@@ -69,7 +69,7 @@ fn tool() -> Result<String> {
 }
 
 /// `ar x`, then `ld -r` with section collection; compiler_builtins only when something needs it.
-fn link(library: &Path, out: &Path) -> Result<PathBuf> {
+pub(super) fn link(library: &Path, out: &Path) -> Result<PathBuf> {
     let parts = out.join("parts");
     if parts.exists() {
         fs::remove_dir_all(&parts)?;
