@@ -2,6 +2,8 @@
 //! The harsher rows of containment, over a loaded object: the kernel's panic handler, unwinder and stack check in this
 //! process. `BENTO_USER_OBJECTS` names a folder with the objects; without it `cargo bento build` makes them.
 
+mod every;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -105,4 +107,29 @@ fn a_task_that_waits_for_an_abandoned_lock_gets_eio() {
     assert_eq!((one.join().unwrap(), two.join().unwrap()), (Err(Errno::EIO), Err(Errno::EIO)));
     assert!(fs.is_poisoned());
     fs.unmount().unwrap();
+}
+
+#[test]
+fn each_allocation_that_can_fail_fails_once() {
+    let mut refused = 0;
+    for n in 0..1000 {
+        let fs = mount("");
+        fs.fail_allocation(n);
+        let said = every::operation(&fs);
+        fs.fail_no_allocation();
+        assert!(!fs.is_poisoned(), "allocation {n}: {:?}", fs.panics());
+        // A lock that was held for writing when the allocation failed stays poisoned, and says so.
+        let panics = fs.panics();
+        let other = panics.iter().find(|panic| panic.errno != Errno::ENOMEM && !panic.message.contains("poisoned"));
+        assert!(other.is_none(), "allocation {n}: {panics:?}");
+        if fs.failed_allocations() == 0 {
+            fs.unmount().unwrap();
+            break;
+        }
+        refused += 1;
+        assert!(said.iter().any(|(_, errno)| *errno == Some(Errno::ENOMEM)), "allocation {n}: {said:?}");
+        fs.write_file("/after", "alive").unwrap();
+        fs.unmount().unwrap();
+    }
+    assert!(refused > 0);
 }

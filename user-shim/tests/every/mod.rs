@@ -38,6 +38,8 @@ pub fn operation(fs: &Harness) -> Vec<(&'static str, Option<Errno>)> {
         "access": fs.as_user(9, 9).access("/f", 4);
         "setxattr": fs.setxattr("/f", "user.k", "v", 0);
         "getxattr": fs.getxattr("/f", "user.k");
+        "large setxattr": fs.setxattr("/f", "user.large", vec![5; 60_000], 0);
+        "large getxattr": fs.getxattr("/f", "user.large");
         "listxattr": fs.listxattr("/f");
         "removexattr": fs.removexattr("/f", "user.k");
         "fileattr": fs.fileattr("/f");
