@@ -11,7 +11,8 @@ use bento::fs::Op;
 use crate::acl;
 use crate::call::Thunk;
 use crate::caller::Caller;
-use crate::inode::{Inode, InodeRef, NewInode, blank_attr};
+use crate::icache::NewInode;
+use crate::inode::{Inode, InodeRef, blank_attr};
 use crate::superblock::{Super, buffer, bytes};
 
 /// Bytes of entries one `iterate` call may fill.

@@ -57,6 +57,7 @@ mod file;
 pub mod fuse;
 mod harness;
 mod helpers;
+mod icache;
 mod inode;
 mod object;
 mod pages;

@@ -13,6 +13,7 @@ mod convert;
 mod daemon;
 mod ioctl;
 mod notify;
+mod work;
 
 use std::ffi::CString;
 use std::fmt;

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use bento::abi;
 use bento::errno::{Errno, Result};
 
-use super::task::{Stat, Task, without_privileges};
+use super::attrs::without_privileges;
+use super::task::{Stat, Task};
 use crate::dir::{read, write};
 use crate::inode::InodeRef;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The front door of `cargo test`: a VFS in a library. See the crate's own page for an example.
 
+mod attrs;
 mod file;
 mod namei;
 mod numbers;
@@ -22,9 +23,9 @@ use crate::caller::Caller;
 use crate::object::Object;
 use crate::superblock::{Front, MountError, Super};
 
-pub use file::{File, flags};
 #[cfg(feature = "fuse")]
-pub(crate) use task::without_privileges;
+pub(crate) use attrs::without_privileges;
+pub use file::{File, flags};
 pub use task::{DirEntry, Stat, Task, Times};
 
 /// Wakes those who wait for `Context::wake`, and prints the log when `BENTO_LOG` is set.
