@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use crate::cli::DemoArgs;
+use crate::suites::guest;
 use crate::suites::{Place, tools};
 use crate::vm::{self, RunSpec};
-use crate::suites::guest;
 use crate::{build, fetch, setup, ui};
 
 /// The file system that is shown, and the one that panics beside it.

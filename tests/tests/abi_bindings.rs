@@ -29,5 +29,8 @@ fn abi_rs_is_what_bindgen_makes_of_the_header() {
         std::fs::write(&path, &made).unwrap();
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == made, "bento-runtime/src/abi.rs is stale: run `BLESS=1 cargo test -p bento-tests --test abi_bindings`");
+    assert!(
+        kept == made,
+        "bento-runtime/src/abi.rs is stale: run `BLESS=1 cargo test -p bento-tests --test abi_bindings`"
+    );
 }

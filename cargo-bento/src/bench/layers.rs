@@ -135,9 +135,8 @@ impl Layers {
         let layer = if (start..start + len).contains(&pc) {
             let offset = pc.wrapping_sub(self.map.anchor).wrapping_add(self.anchor);
             let chain = self.lines.inlined(offset);
-            let within = |path: &str| {
-                chain.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(path))
-            };
+            let within =
+                |path: &str| chain.iter().any(|frame| frame.function.trim_start_matches('<').starts_with(path));
             // From the inside out: what a handler calls is the handler's.
             if within("memfs::") || within("alloc::collections") {
                 "handler"
