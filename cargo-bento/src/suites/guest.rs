@@ -120,6 +120,12 @@ pub fn hostile(place: &Place, stage: &Stage) -> Result<Tally> {
     run(place, stage, &spec)
 }
 
+pub fn failnth(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let spec = limited(spec(place, &kernel, &["memfs", "bytesfs"], "failnth")?, stage);
+    run(place, stage, &spec)
+}
+
 pub fn data(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let mut spec = limited(spec(place, &kernel, &[stage.fs], "data")?, stage);
