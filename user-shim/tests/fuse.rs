@@ -80,6 +80,9 @@ fn files_and_names() {
         fs::write(place.at(&format!("d/{n}")), "").unwrap();
     }
     assert_eq!(fs::read_dir(place.at("d")).unwrap().count(), 501);
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    let line = mounts.lines().find(|line| line.contains(place.path.to_str().unwrap())).unwrap();
+    assert!(line.contains("memfs"), "{line}");
     fs::remove_dir_all(place.at("d")).unwrap();
     assert_eq!(fs::read_dir(&place.path).unwrap().count(), 1);
 }
@@ -217,4 +220,27 @@ fn bytes_behind_handlers() {
     (&append).write_all(b"end").unwrap();
     drop(append);
     assert_eq!(fs::metadata(place.at("f")).unwrap().len(), 1_000_003);
+}
+
+#[test]
+fn a_read_only_mount_refuses_changes() {
+    let place = Place::mount::<MemFs>("ro", "ro,mode=700");
+    assert_eq!(errno(fs::write(place.at("f"), "")), libc::EROFS);
+    assert_eq!(errno(fs::set_permissions(&place.path, fs::Permissions::from_mode(0o755))), libc::EROFS);
+    assert_eq!(fs::metadata(&place.path).unwrap().permissions().mode() & 0o7777, 0o700);
+}
+
+#[test]
+fn what_cannot_be_mounted_is_explained() {
+    let opts = Options { signals: false, ..Options::default() };
+    let missing = Mounted::start::<MemFs>(Path::new("/nonexistent/place"), "", &opts).unwrap_err().to_string();
+    assert!(missing.contains("/nonexistent/place") && missing.contains("does it exist"), "{missing}");
+    let place = std::env::temp_dir();
+    let option = Mounted::start::<MemFs>(&place, "bogus=1", &opts).unwrap_err().to_string();
+    assert!(option.contains("bogus"), "{option}");
+    let file = place.join(format!("bento-file-{}", std::process::id()));
+    fs::write(&file, "").unwrap();
+    let not_a_folder = Mounted::start::<MemFs>(&file, "", &opts).unwrap_err().to_string();
+    assert!(not_a_folder.contains("cannot be mounted on"), "{not_a_folder}");
+    fs::remove_file(&file).unwrap();
 }

@@ -9,6 +9,7 @@
 //! no request in fuser's protocol version; `access(2)` is answered by the kernel from mode bits and ACLs, and a
 //! `permission` handler is asked besides when the access is made. `FALLOC_FL_COLLAPSE_RANGE` and `…_INSERT_RANGE` never arrive.
 
+mod attach;
 mod convert;
 mod daemon;
 mod ioctl;
@@ -196,7 +197,8 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
     config.acl = if opts.allow_other { SessionACL::All } else { SessionACL::Owner };
     config.n_threads = Some(opts.threads.max(2));
     config.clone_fd = true;
-    let session = Session::new(daemon, &mountpoint_path, &config).map_err(refused)?;
+    let source = if source.is_empty() { "none" } else { source };
+    let session = connect(daemon, source, &mountpoint_path, config).map_err(refused)?;
     let _ = notifier.set(session.notifier());
     line.connect(session.notifier(), sb.settings().root_ino);
     let thread = std::thread::Builder::new()
@@ -210,6 +212,25 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
         unmount_on(signals, mountpoint_path.clone()).map_err(refused)?;
     }
     Ok(Mounted { mountpoint: mountpoint_path, sb, thread: Some(thread) })
+}
+
+/// Mounts, and shakes hands with the kernel.
+fn connect(daemon: Daemon, source: &str, mountpoint: &Path, config: Config) -> io::Result<Session<Daemon>> {
+    // SAFETY: reads a number.
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root || config.mount_options.contains(&MountOption::AutoUnmount) {
+        return Session::new(daemon, mountpoint, &config);
+    }
+    let sb = Arc::clone(&daemon.sb);
+    let all = config.acl == SessionACL::All;
+    match attach::attach(mountpoint, source, sb.name(), &config.mount_options, all) {
+        Ok(fd) => Session::from_fd(daemon, fd, config.acl, config).inspect_err(|_| unmount(mountpoint)),
+        Err(error) => {
+            drop(daemon);
+            let _ = sb.unmount(true);
+            Err(error)
+        }
+    }
 }
 
 fn block_signals() -> libc::sigset_t {
