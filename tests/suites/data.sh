@@ -58,6 +58,7 @@ same "a hole takes no room" 0 "$(stat -c %b $dir/huge)"
 check "rm -rf" rm -rf $dir/t $dir/tools $dir/copy $dir/huge $dir/frozen
 
 if [ "$FS" = bytesfs ]; then
+    program calls $dir
     program errors $dir
     log_mark
     check "a remount with a bad word is refused" sh -c "! mount -o remount,on=nonsense $dir"

@@ -330,7 +330,7 @@ impl FileSystem for BytesFs {
         Ok(())
     }
 
-    fn write(&self, _cx: &Context<Self>, inode: &Inode<Self>, offset: u64, source: &mut WriteSource) -> Result<()> {
+    fn write(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, source: &mut WriteSource) -> Result<()> {
         self.faults.at(Op::write)?;
         let mut pages = inode.pages.write();
         let mut at = offset;
@@ -338,6 +338,7 @@ impl FileSystem for BytesFs {
             let page = pages.entry(at / PAGE).or_insert_with(|| [0; PAGE as usize].into());
             at += source.copy_to(&mut page[(at % PAGE) as usize..])? as u64;
         }
+        cx.wake(inode);
         Ok(())
     }
 
