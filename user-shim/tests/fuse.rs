@@ -244,3 +244,22 @@ fn what_cannot_be_mounted_is_explained() {
     assert!(not_a_folder.contains("cannot be mounted on"), "{not_a_folder}");
     fs::remove_file(&file).unwrap();
 }
+
+#[test]
+fn many_tasks_look_for_holes_at_once() {
+    let place = Place::mount::<MemFs>("seekers", "");
+    std::thread::scope(|scope| {
+        for task in 0..16 {
+            let path = place.at(&format!("f{task}"));
+            scope.spawn(move || {
+                let file = File::create(path).unwrap();
+                for round in 1..30u64 {
+                    file.write_all_at(b"x", round * 100_000).unwrap();
+                    // SAFETY: a plain system call on a descriptor of ours.
+                    let data = unsafe { libc::lseek(file.as_raw_fd(), round as i64 * 98_304, libc::SEEK_DATA) };
+                    assert_eq!(data, round as i64 * 100_000 / 4096 * 4096);
+                }
+            });
+        }
+    });
+}

@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bento::abi;
@@ -35,9 +35,6 @@ const ABSENT: fuser::Errno = fuser::Errno::ENOSYS;
 pub struct Daemon {
     pub sb: Arc<Super>,
     pub line: Arc<Line>,
-    /// One flush of the kernel's dirty pages at a time: the other workers write them.
-    pub seeking: Mutex<()>,
-    pub notifier: Arc<std::sync::OnceLock<fuser::Notifier>>,
 }
 
 impl Filesystem for Daemon {
@@ -586,9 +583,12 @@ impl Filesystem for Daemon {
         }
         let inode = or_error!(reply, self.inode(node));
         let offset = or_error!(reply, u64::try_from(offset).map_err(|_| Errno::ENXIO));
-        self.flush_kernel(node);
-        let _inode = read(&inode);
-        let found = or_error!(reply, inode.seek(&convert::caller(request, 0), offset, whence as u32));
-        reply.offset(found as i64);
+        let caller = convert::caller(request, 0);
+        // The kernel's dirty pages are not ours to see: it writes them before we look for holes.
+        self.line.flushed(node, move || {
+            let _inode = read(&inode);
+            let found = or_error!(reply, inode.seek(&caller, offset, whence as u32));
+            reply.offset(found as i64);
+        });
     }
 }

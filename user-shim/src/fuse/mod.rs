@@ -21,7 +21,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bento::fs::FileSystem;
@@ -179,14 +179,8 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
     let signals = opts.signals.then(block_signals);
     let (door, line) = notify::line().map_err(refused)?;
     let sb = Super::mount(object, source, &own, read_only, Box::new(door)).map_err(Error::Mount)?;
-    let notifier = Arc::new(OnceLock::new());
     let line = Arc::new(line);
-    let daemon = Daemon {
-        sb: Arc::clone(&sb),
-        line: Arc::clone(&line),
-        seeking: Mutex::new(()),
-        notifier: Arc::clone(&notifier),
-    };
+    let daemon = Daemon { sb: Arc::clone(&sb), line: Arc::clone(&line) };
     let mut config = Config::default();
     config.mount_options = generic;
     config.mount_options.extend([
@@ -199,7 +193,6 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
     config.clone_fd = true;
     let source = if source.is_empty() { "none" } else { source };
     let session = connect(daemon, source, &mountpoint_path, config).map_err(refused)?;
-    let _ = notifier.set(session.notifier());
     line.connect(session.notifier(), sb.settings().root_ino);
     let thread = std::thread::Builder::new()
         .name("bento-fuse".to_owned())

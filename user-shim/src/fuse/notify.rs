@@ -16,6 +16,8 @@ enum Note {
     Bytes(u64, i64, i64),
     Attributes(u64),
     Connect(Notifier, u64),
+    /// The kernel writes its dirty pages of a node first, then this is done.
+    Flushed(INodeNo, Box<dyn FnOnce() + Send>),
     Stop,
 }
 
@@ -76,6 +78,12 @@ fn deliver(inbox: &Receiver<Note>) {
             (Note::Attributes(ino), Some((notifier, root))) => {
                 let _ = notifier.inval_inode(node(ino, *root), -1, 0);
             }
+            (Note::Flushed(node, then), kernel) => {
+                if let Some((notifier, _)) = kernel {
+                    let _ = notifier.inval_inode(node, 0, 0);
+                }
+                then();
+            }
             (Note::Stop, _) => return,
             (_, None) => {}
         }
@@ -101,6 +109,12 @@ impl Line {
     /// `notifier` is told at the next `Context::wake` of the inode.
     pub fn poll(&self, ino: u64, notifier: PollNotifier) {
         held(&self.pollers).entry(ino).or_default().push(notifier);
+    }
+
+    /// Does `then` once the kernel has written its dirty pages of `node`. Not on the caller's thread: the kernel's writes
+    /// need every worker there is.
+    pub fn flushed(&self, node: INodeNo, then: impl FnOnce() + Send + 'static) {
+        let _ = self.notes.send(Note::Flushed(node, Box::new(then)));
     }
 
     pub fn forget_pollers(&self, ino: u64) {

@@ -181,14 +181,6 @@ impl Daemon {
         FopenFlags::FOPEN_KEEP_CACHE
     }
 
-    /// The kernel's dirty pages are not ours to see: it writes them before we look for holes.
-    pub(super) fn flush_kernel(&self, node: INodeNo) {
-        let _one = self.seeking.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(notifier) = self.notifier.get() {
-            let _ = notifier.inval_inode(node, 0, 0);
-        }
-    }
-
     /// Set-user-id and capabilities do not survive a change by somebody else than root (`FUSE_HANDLE_KILLPRIV_V2`).
     pub(super) fn drop_privileges(&self, inode: &InodeRef) -> Result<()> {
         if self.sb.has(Op::removexattr) {
