@@ -56,7 +56,12 @@ pub fn run(args: &SetupArgs) -> Result<u8> {
 
 /// Installs the Debian packages that are missing; nothing is asked of apt when none is.
 pub fn packages() -> Result<()> {
-    let missing = missing_packages()?;
+    install(&PACKAGES)
+}
+
+/// Installs those of `packages` that are missing.
+pub fn install(packages: &[(&'static str, &'static str)]) -> Result<()> {
+    let missing = missing_packages(packages)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -100,16 +105,17 @@ fn update_lists() -> Result<()> {
     }
 }
 
-fn missing_packages() -> Result<Vec<(&'static str, &'static str)>> {
+fn missing_packages(packages: &[(&'static str, &'static str)]) -> Result<Vec<(&'static str, &'static str)>> {
     // dpkg-query fails when it knows one of the names not at all, which here is just one more that is missing.
     let output = Command::new("dpkg-query")
         .args(["-W", "-f", "${Package} ${db:Status-Status}\n"])
-        .args(PACKAGES.iter().map(|(name, _)| name))
+        .args(packages.iter().map(|(name, _)| name))
         .output()
         .context("dpkg-query cannot be started: cargo bento needs a Debian system")?;
     let installed = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(PACKAGES
-        .into_iter()
+    Ok(packages
+        .iter()
+        .copied()
         .filter(|(name, _)| !installed.lines().any(|line| line == format!("{name} installed")))
         .collect())
 }

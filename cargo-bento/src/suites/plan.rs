@@ -62,17 +62,20 @@ const FUSE: &[&str] = &["tools", "uml"];
 /// Everything, in the order it is started. The long builds come first, so that short stages fill the gaps beside them.
 pub fn stages() -> Vec<Stage> {
     vec![
-        host("setup", "Debian packages, rust-src, stock kernels, guest image", host::setup).minutes(20),
-        host("uml", "user-mode Linux builds", host::uml).after(&["setup"]).cores(2).minutes(25),
-        host("fmt", "cargo fmt --check", host::fmt),
-        host("clippy", "cargo clippy without a warning", host::clippy).after(&["setup"]).minutes(15),
+        host("packages", "Debian packages, Rust components", host::packages).minutes(15),
+        host("kernels", "stock kernels 6.12 and 6.1, guest image", host::kernels).after(&["packages"]).minutes(20),
+        host("fmt", "cargo fmt --check", host::fmt).after(&["packages"]),
+        host("clippy", "cargo clippy without a warning", host::clippy).after(&["packages"]).minutes(15),
+        host("uml", "user-mode Linux builds", host::uml).after(&["kernels"]).cores(2).minutes(25),
         host("unit", "cargo test: units, macros' UI, expansions, harness", host::unit).after(&["clippy"]).minutes(20),
         host("miri", "Miri runs the thunks", host::miri).after(&["unit"]).minutes(15),
-        host("tools", "the suites' programs, and the repository they clone", host::tools).after(&["setup"]).minutes(15),
+        host("tools", "the suites' programs, and the repository they clone", host::tools)
+            .after(&["kernels"])
+            .minutes(15),
         host("examples", "cargo bento check of the examples", host::examples).after(&["clippy"]),
         host("new", "a crate made by cargo bento new builds and tests", host::new).after(&["clippy"]),
         host("modules", "modules for stock 6.12 and 6.1: no warning, one Rust object", host::modules_x86)
-            .after(&["setup"]),
+            .after(&["kernels"]),
         host("explains", "bad input to the tool: one sentence each", host::explains).after(&["modules"]),
         guest("smoke-6.12", "6.12", "", "mount, use, unload in stock 6.12; bad input", guest::smoke).after(QEMU),
         guest("smoke-6.1", "6.1", "", "the same in stock 6.1", guest::smoke).after(QEMU),
@@ -107,7 +110,7 @@ pub fn stages() -> Vec<Stage> {
         guest("fsx-bytesfs-uml", "uml", "bytesfs", "fsx: 100,000 operations on bytesfs", guest::fsx).after(UML),
         guest("work-uml", "uml", "memfs", "git, make, SQLite on memfs", guest::work).after(UML),
         host("uml-debug", "user-mode Linux with KASAN, lockdep and kmemleak builds", host::uml_debug)
-            .after(&["setup"])
+            .after(&["kernels"])
             .cores(2)
             .minutes(25),
         host("modules-uml-debug", "modules for it, the Rust half instrumented too", host::modules_uml_debug)

@@ -95,7 +95,11 @@ pub fn run(place: &Place, plan: &[Stage], chosen: &[usize]) -> Result<Tally> {
             sum.add(tally);
             states[one.index] = if tally.failed == 0 { State::Passed } else { State::Failed };
             let seconds = one.started.elapsed().as_secs();
-            let verdict = if tally.failed == 0 { "ok" } else { "FAILED" };
+            let verdict = match tally {
+                Tally { passed: 0, failed: 0 } => "SKIPPED",
+                Tally { failed: 0, .. } => "ok",
+                _ => "FAILED",
+            };
             let counts = format!("{} passed, {} failed", tally.passed, tally.failed);
             say(ended, chosen.len(), stage, &format!("{verdict}: {counts} ({seconds} s){note}"));
         }
@@ -156,6 +160,13 @@ fn judge(one: &mut Running, over: Option<Duration>) -> (Tally, String) {
     let log = String::from_utf8_lossy(&fs::read(&one.log).unwrap_or_default()).into_owned();
     let mut tally = Tally::parse(&log).unwrap_or(Tally { passed: 0, failed: 1 });
     let mut note = String::new();
+    if tally == Tally::default() {
+        note = log
+            .lines()
+            .find(|line| line.starts_with("# skipped"))
+            .map(|line| format!("\n      {line}"))
+            .unwrap_or_default();
+    }
     if let Some(limit) = over {
         tally = Tally::of_lines(&log);
         tally.failed += 1;
