@@ -4,10 +4,14 @@
 //! [`run`] serves a loaded object until it is unmounted (`fusermount3 -u`, `umount`) or told to end (SIGINT, SIGTERM).
 //! [`Mounted`] does the same on threads of this program, for tests.
 //!
-//! What differs from the kernel, because the protocol does: file pages are the kernel's, and written back when it likes, so
-//! a full mount is reported by `fsync` and `close`, not by `write`; `O_TMPFILE`, birth times, `fadvise`, `sync_fs` and `freeze` have
-//! no request in fuser's protocol version; `access(2)` is answered by the kernel from mode bits and ACLs, and a
-//! `permission` handler is asked besides when the access is made. `FALLOC_FL_COLLAPSE_RANGE` and `…_INSERT_RANGE` never arrive.
+//! What differs from the kernel, because the protocol or the crate fuser does:
+//! - File pages are the kernel's, written back when it likes: a full mount is told by `fsync` and `close`, not by `write`.
+//! - No request leads to `tmpfile`, `reconfigure`, `sync_fs`, `freeze`, `thaw` and `fadvise`, nor to birth times and `STATX_ATTR_*`.
+//! - `access(2)` is answered by the kernel from mode bits and ACLs; a `permission` handler is asked besides, when the
+//!   access is made, and can only take away.
+//! - An `ioctl` whose command encodes no size gets 0 for its word.
+//! - `FALLOC_FL_COLLAPSE_RANGE` and `FALLOC_FL_INSERT_RANGE` never arrive.
+//! - The kernel keeps what a mapping stored past the end of a file in its last page, and shows it when the file grows.
 
 mod attach;
 mod convert;
