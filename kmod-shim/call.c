@@ -211,8 +211,9 @@ struct bento_record *bento_find_record(unsigned long sp)
 	return NULL;
 }
 
-/* From mcount, on what is left of the stack: `sp` lies below the Rust frames. */
-asmlinkage void bento_stack_overflow(unsigned long *sp)
+/* From mcount, on what is left of the stack: `sp` lies below the Rust frames.
+ * Left sideways, so it must not mark red zones that only a return clears. */
+asmlinkage __no_sanitize_address void bento_stack_overflow(unsigned long *sp)
 {
 	struct bento_record *record = bento_find_record((unsigned long)sp);
 	struct bento_call *call;
