@@ -256,7 +256,7 @@ pub fn explains(place: &Place, _: &Stage) -> Result<Tally> {
     fs::create_dir_all(&empty)?;
     let empty = empty.to_string_lossy().into_owned();
     let words = ["build", "--kernel", empty.as_str(), "examples/hellofs"];
-    judge(&words, "choose one of", Command::new(&program).args(words).current_dir(&place.root).output()?);
+    judge(&words, "headers folder", Command::new(&program).args(words).current_dir(&place.root).output()?);
     Ok(tally)
 }
 
