@@ -22,13 +22,11 @@ static u32 bento_from_iattr(bento_idmap *idmap, struct inode *inode,
 		valid |= BENTO_ATTR_MODE;
 	}
 	if (ia->ia_valid & ATTR_UID) {
-		attr->uid = from_kuid(&init_user_ns,
-				      from_vfsuid(idmap, ns, ia->ia_vfsuid));
+		attr->uid = __kuid_val(from_vfsuid(idmap, ns, ia->ia_vfsuid));
 		valid |= BENTO_ATTR_UID;
 	}
 	if (ia->ia_valid & ATTR_GID) {
-		attr->gid = from_kgid(&init_user_ns,
-				      from_vfsgid(idmap, ns, ia->ia_vfsgid));
+		attr->gid = __kgid_val(from_vfsgid(idmap, ns, ia->ia_vfsgid));
 		valid |= BENTO_ATTR_GID;
 	}
 	if (ia->ia_valid & ATTR_SIZE) {
@@ -129,15 +127,14 @@ static struct timespec64 bento_stat_ts(const struct bento_time *t)
 
 /* What the handler would rather show. Type, number and device stay. */
 static int bento_stat_override(bento_idmap *idmap, struct inode *inode,
-			       const struct bento_attr *was,
 			       const struct bento_attr *attr, struct kstat *stat)
 {
 	struct bento_super *bs = bento_isb(inode);
 	struct user_namespace *ns = i_user_ns(inode);
 
-	if ((attr->mode ^ was->mode) & ~07777)
+	if ((attr->mode ^ stat->mode) & ~07777)
 		return bento_bad(bs, BENTO_OP_getattr, "returned mode %#o for %#o",
-				 attr->mode, was->mode);
+				 attr->mode, stat->mode);
 	if (attr->size > LLONG_MAX || attr->blocks > LLONG_MAX >> 9)
 		return bento_bad(bs, BENTO_OP_getattr,
 				 "returned size %llu, blocks %llu", attr->size,
@@ -159,12 +156,12 @@ static int bento_stat_override(bento_idmap *idmap, struct inode *inode,
 	stat->btime = bento_stat_ts(&attr->btime);
 	if (attr->blksize && attr->blksize <= INT_MAX)
 		stat->blksize = attr->blksize;
-	if (attr->uid != was->uid)
+	if (attr->uid != __kuid_val(inode->i_uid))
 		stat->uid = vfsuid_into_kuid(
-			make_vfsuid(idmap, ns, make_kuid(&init_user_ns, attr->uid)));
-	if (attr->gid != was->gid)
+			make_vfsuid(idmap, ns, KUIDT_INIT(attr->uid)));
+	if (attr->gid != __kgid_val(inode->i_gid))
 		stat->gid = vfsgid_into_kgid(
-			make_vfsgid(idmap, ns, make_kgid(&init_user_ns, attr->gid)));
+			make_vfsgid(idmap, ns, KGIDT_INIT(attr->gid)));
 	return 0;
 }
 
@@ -184,18 +181,18 @@ static int bento_getattr(bento_idmap *idmap, const struct path *path,
 	if (S_ISREG(inode->i_mode))
 		stat->blocks = bento_file_blocks(inode);
 	if (bento_has(bs, BENTO_OP_getattr)) {
-		struct bento_getattr_args args = {
-			.inode = &ki->pub,
-			.request_mask = mask,
-		};
-		struct bento_attr was;
+		/* Not initialised as a whole: fstat is the cheapest call there
+		 * is, and bento_fill_attr writes every field of attr. */
+		struct bento_getattr_args args;
 
-		bento_fill_attr(inode, &was);
-		args.attr = was;
+		args.inode = &ki->pub;
+		args.attributes = 0;
+		args.request_mask = mask;
+		args.pad = 0;
+		bento_fill_attr(inode, &args.attr);
 		err = bento_errno(bento_call(bs, getattr, &args));
 		if (!err)
-			err = bento_stat_override(idmap, inode, &was, &args.attr,
-						  stat);
+			err = bento_stat_override(idmap, inode, &args.attr, stat);
 		stat->attributes |= args.attributes;
 		stat->attributes_mask |= args.attributes;
 	}

@@ -66,8 +66,9 @@ void bento_fill_attr(const struct inode *inode, struct bento_attr *attr)
 		.btime = bento_time(ki->btime),
 		.mode = inode->i_mode,
 		.nlink = inode->i_nlink,
-		.uid = from_kuid(&init_user_ns, inode->i_uid),
-		.gid = from_kgid(&init_user_ns, inode->i_gid),
+		/* The initial user namespace maps every id to itself. */
+		.uid = __kuid_val(inode->i_uid),
+		.gid = __kgid_val(inode->i_gid),
 		.rdev_major = MAJOR(inode->i_rdev),
 		.rdev_minor = MINOR(inode->i_rdev),
 		.generation = inode->i_generation,
@@ -130,9 +131,9 @@ static void bento_attr_apply(struct inode *inode, const struct bento_attr *attr,
 	if (valid & BENTO_ATTR_MODE)
 		inode->i_mode = (inode->i_mode & S_IFMT) | (attr->mode & 07777);
 	if (valid & BENTO_ATTR_UID)
-		inode->i_uid = make_kuid(&init_user_ns, attr->uid);
+		inode->i_uid = KUIDT_INIT(attr->uid);
 	if (valid & BENTO_ATTR_GID)
-		inode->i_gid = make_kgid(&init_user_ns, attr->gid);
+		inode->i_gid = KGIDT_INIT(attr->gid);
 	if (valid & BENTO_ATTR_SIZE)
 		i_size_write(inode, attr->size);
 	if (valid & BENTO_ATTR_BLOCKS)

@@ -67,7 +67,8 @@ bool bento_slot_try_enter(struct bento_slot *slot)
 
 int bento_slot_enter(struct bento_slot *slot)
 {
-	might_sleep();
+	/* might_sleep() would also offer the processor, at each call. */
+	__might_sleep(__FILE__, __LINE__);
 	for (;;) {
 		if (likely(bento_slot_try_enter(slot)))
 			return 0;
