@@ -266,7 +266,6 @@ __printf(3, 4) int bento_bad(struct bento_super *bs, enum bento_op op,
 int bento_slot_init(struct bento_slot *slot);
 void bento_slot_exit(struct bento_slot *slot);
 int bento_slot_enter(struct bento_slot *slot); /* waits; -EIO when poisoned */
-bool bento_slot_try_enter(struct bento_slot *slot); /* never waits */
 void bento_slot_leave(struct bento_slot *slot);
 int bento_slot_close(struct bento_slot *slot, unsigned long timeout);
 void bento_slot_reopen(struct bento_slot *slot);

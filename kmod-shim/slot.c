@@ -52,7 +52,7 @@ static void bento_gate_acquired(struct bento_slot *slot)
 #endif
 }
 
-bool bento_slot_try_enter(struct bento_slot *slot)
+static __always_inline bool bento_enter(struct bento_slot *slot)
 {
 	if (READ_ONCE(slot->poisoned) || !percpu_ref_tryget_live(&slot->gate))
 		return false;
@@ -65,18 +65,24 @@ bool bento_slot_try_enter(struct bento_slot *slot)
 	return true;
 }
 
-int bento_slot_enter(struct bento_slot *slot)
+/* Apart, so that an open gate pays nothing for the waiting. */
+static noinline int bento_enter_slow(struct bento_slot *slot)
 {
-	/* might_sleep() would also offer the processor, at each call. */
-	__might_sleep(__FILE__, __LINE__);
 	for (;;) {
-		if (likely(bento_slot_try_enter(slot)))
-			return 0;
 		if (READ_ONCE(slot->poisoned))
 			return -EIO;
 		wait_event(slot->wait, !READ_ONCE(slot->closed) ||
 					       READ_ONCE(slot->poisoned));
+		if (bento_enter(slot))
+			return 0;
 	}
+}
+
+int bento_slot_enter(struct bento_slot *slot)
+{
+	/* might_sleep() would also offer the processor, at each call. */
+	__might_sleep(__FILE__, __LINE__);
+	return likely(bento_enter(slot)) ? 0 : bento_enter_slow(slot);
 }
 
 void bento_slot_leave(struct bento_slot *slot)
