@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use bento::fs::FileSystem;
 use bento_user_shim::fuse::{Mounted, Options};
 use bytesfs::BytesFs;
+use hostilefs::HostileFs;
 use memfs::MemFs;
 
 struct Place {
@@ -262,4 +263,32 @@ fn many_tasks_look_for_holes_at_once() {
             });
         }
     });
+}
+
+#[test]
+fn a_hostile_file_system_hurts_nobody() {
+    for seed in 0..6 {
+        let path = std::env::temp_dir().join(format!("bento-hostile-{seed}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        let opts = Options { signals: false, ..Options::default() };
+        let options = format!("seed={seed},sane={}", [95, 80, 60][seed % 3]);
+        if let Ok(mounted) = Mounted::start::<HostileFs>(&path, &options, &opts) {
+            for round in 0..5 {
+                let (one, two) = (path.join(format!("a{round}")), path.join("b"));
+                let _ = fs::read_dir(&path).map(|names| names.take(50).for_each(drop));
+                let _ = fs::create_dir(&one);
+                let _ = fs::write(&two, vec![1; 10_000]);
+                let _ = File::open(&two).and_then(|file| file.read_at(&mut [0; 65_536], 0));
+                let _ = File::open(&two).and_then(|file| file.sync_all());
+                let _ = fs::rename(&one, &two);
+                let _ = fs::read_link(&one);
+                let _ = fs::metadata(&two);
+                let _ = fs::set_permissions(&two, fs::Permissions::from_mode(0o600));
+                let _ = fs::remove_file(&two);
+            }
+            assert!(mounted.panics().is_empty());
+            mounted.unmount().unwrap();
+        }
+        fs::remove_dir(&path).unwrap();
+    }
 }

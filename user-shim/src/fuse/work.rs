@@ -17,8 +17,12 @@ use crate::caller::Caller;
 use crate::dir::{Make, RenameRequest, write};
 use crate::inode::InodeRef;
 
+/// The kernel throws away an answer with a number that is its own business (`ERESTARTSYS` is 512), and whoever asked
+/// waits for ever.
+const ERRNO_MAX: i32 = 511;
+
 pub fn errno(errno: Errno) -> fuser::Errno {
-    fuser::Errno::from_i32(errno.get())
+    if errno.get() > ERRNO_MAX { fuser::Errno::EIO } else { fuser::Errno::from_i32(errno.get()) }
 }
 
 pub fn generation(attr: &abi::bento_attr) -> Generation {
