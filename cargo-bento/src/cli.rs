@@ -152,7 +152,7 @@ pub struct VmArgs {
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Only workloads whose name contains this
+    /// Only groups of workloads whose name contains one of these words (create,fstat,read,untar,git-clone)
     pub filter: Option<String>,
     /// Rounds of each workload; the first is discarded
     #[arg(long, default_value_t = 4)]

@@ -4,7 +4,13 @@
 set -e
 bin=/bento/bin
 mkdir -p /mnt/b
-wanted() { [ -z "$FILTER" ] || case $1 in *"$FILTER"*) ;; *) return 1 ;; esac; }
+# wanted GROUP: one of the words of FILTER, which commas separate, occurs in it; or there are none.
+wanted() {
+    local word
+    [ -n "$FILTER" ] || return 0
+    for word in ${FILTER//,/ }; do case $1 in *"$word"*) return 0 ;; esac done
+    return 1
+}
 case $SIDE in
     tmpfs) mount -t tmpfs -o size=1g none /mnt/b ;;
     memfs) mount -t memfs none /mnt/b ;;
@@ -46,7 +52,7 @@ for round in $(seq "$ROUNDS"); do
         $bin/bench run rm-rf rm -rf /mnt/b/tree
     fi
     if wanted git-clone; then
-        $bin/bench run git-clone git clone -q --no-local file:///tmp/repository.git /mnt/b/clone
+        $bin/bench run git-clone git clone -q --no-hardlinks /tmp/repository.git /mnt/b/clone
         rm -rf /mnt/b/clone
     fi
 done
