@@ -70,7 +70,7 @@ refuse "a wrong option is explained" "bogus" timeout 20 /bento/cargo-bento mount
 
 # File data. What is left out is FUSE's: the kernel's client has no O_TMPFILE and statx for a daemon of this protocol
 # version, keeps an unlinked inode until it is forgotten, opens no handle of a forgotten one, and leaves the end of a page as a mapping wrote it (tmpfs too).
-WITHOUT="tmpfile btime stale cold zerotail"
+WITHOUT="tmpfile btime zerotail"
 for fs in memfs bytesfs; do
     start $fs || continue
     for topic in mmap bytes names attrs locks handles; do
