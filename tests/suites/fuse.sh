@@ -69,7 +69,7 @@ log_mark
 refuse "a wrong option is explained" "bogus" timeout 20 /bento/cargo-bento mount -o bogus=1 /bento/objects/memfs.so $dir
 
 # File data. What is left out is FUSE's: the kernel's client has no O_TMPFILE and statx for a daemon of this protocol
-# version, keeps an unlinked inode until it is forgotten, opens no handle of a forgotten one, and leaves the end of a page as a mapping wrote it (tmpfs too).
+# version, and leaves the end of a page as a mapping wrote it (tmpfs too).
 WITHOUT="tmpfile btime zerotail"
 for fs in memfs bytesfs; do
     start $fs || continue
