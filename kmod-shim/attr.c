@@ -212,15 +212,21 @@ static int bento_permission(bento_idmap *idmap, struct inode *inode, int mask)
 	};
 	struct bento_kcall kc;
 	int tries, err;
+	s64 r;
 
 	if (mask & MAY_NOT_BLOCK) /* RCU-walk cannot sleep (G5) */
 		return -ECHILD;
+	if (!bento_has(bs, BENTO_OP_permission)) /* a version before had it */
+		return generic_permission(idmap, inode, mask);
 	for (tries = 0; tries < 3; tries++) {
 		struct posix_acl *acl;
 
 		bento_kcall_init(&kc);
 		kc.idmap = idmap;
-		err = bento_errno(bento_invoke_kc(bs, BENTO_OP_permission, &args, &kc));
+		r = bento_invoke_kc(bs, BENTO_OP_permission, &args, &kc);
+		if (r > 0) /* nobody to ask, since a moment ago */
+			return generic_permission(idmap, inode, mask);
+		err = r;
 		if (kc.need_acl != inode)
 			break;
 		/* Now it will be cached: ask again. */
@@ -323,11 +329,11 @@ void bento_fill_common_iops(struct bento_super *bs, struct inode_operations *iop
 {
 	iops->setattr = bento_setattr;
 	iops->getattr = bento_getattr;
-	if (bento_has(bs, BENTO_OP_permission))
+	if (bento_had(bs, BENTO_OP_permission))
 		iops->permission = bento_permission;
-	if (bento_has(bs, BENTO_OP_fileattr_get))
+	if (bento_had(bs, BENTO_OP_fileattr_get))
 		iops->fileattr_get = bento_fileattr_get;
-	if (bento_has(bs, BENTO_OP_fileattr_set))
+	if (bento_had(bs, BENTO_OP_fileattr_set))
 		iops->fileattr_set = bento_fileattr_set;
 }
 

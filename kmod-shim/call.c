@@ -62,7 +62,7 @@ static void bento_invalidate_work(struct work_struct *work)
  * enters the gate again (G4). Invalidating waits for folio locks, and a call
  * for file data runs under some, so that kind goes to a worker.
  */
-static void bento_drain(struct bento_kcall *kc)
+void bento_drain(struct bento_kcall *kc)
 {
 	struct bento_more_refs *more;
 	struct bento_deferred *d;
@@ -102,6 +102,28 @@ void bento_ledger_add(struct bento_kcall *kc, struct inode *inode)
 		kc->more = more;
 	}
 	kc->more->refs[kc->more->count++] = inode;
+}
+
+/* The inode among what it borrowed whose data `lock` lies in. */
+struct bento_inode *bento_ledger_find(struct bento_kcall *kc, const void *lock)
+{
+	size_t size = kc->pub.sb->slot.ops->inode_data_size;
+	struct bento_more_refs *more;
+	unsigned int i;
+
+#define BENTO_LOOK(ref)                                                        \
+	do {                                                                   \
+		struct bento_inode *pub = bento_pub(ref);                      \
+		if (pub->data && lock >= pub->data && lock < pub->data + size) \
+			return pub;                                            \
+	} while (0)
+	for (i = 0; i < kc->nrefs; i++)
+		BENTO_LOOK(kc->refs[i]);
+	for (more = kc->more; more; more = more->next)
+		for (i = 0; i < more->count; i++)
+			BENTO_LOOK(more->refs[i]);
+#undef BENTO_LOOK
+	return NULL;
 }
 
 void bento_inode_invalidate(struct bento_call *call, struct bento_inode *pub,
@@ -148,12 +170,81 @@ static void bento_locks_abandoned(unsigned int depth)
 #endif
 }
 
+/*
+ * A handler that the current version has not, though an earlier one did and the
+ * tables still lead here: what a NULL in them would have meant. 0 where it
+ * means that nobody is asked; permission's 1 is for its caller (attr.c).
+ */
+static const s16 bento_absent[BENTO_OP_COUNT] = {
+	[BENTO_OP_lookup] = -ENOTDIR,	    [BENTO_OP_create] = -EACCES,
+	[BENTO_OP_mkdir] = -EPERM,	    [BENTO_OP_mknod] = -EPERM,
+	[BENTO_OP_symlink] = -EPERM,	    [BENTO_OP_link] = -EPERM,
+	[BENTO_OP_unlink] = -EPERM,	    [BENTO_OP_rmdir] = -EPERM,
+	[BENTO_OP_rename] = -EPERM,	    [BENTO_OP_tmpfile] = -EOPNOTSUPP,
+	[BENTO_OP_get_link] = -EINVAL,	    [BENTO_OP_permission] = 1,
+	[BENTO_OP_getxattr] = -EOPNOTSUPP,  [BENTO_OP_setxattr] = -EOPNOTSUPP,
+	[BENTO_OP_removexattr] = -EOPNOTSUPP,
+	[BENTO_OP_fileattr_get] = -ENOTTY,  [BENTO_OP_fileattr_set] = -ENOTTY,
+	[BENTO_OP_iterate] = -ENOTDIR,	    [BENTO_OP_read] = -EINVAL,
+	[BENTO_OP_write] = -EINVAL,	    [BENTO_OP_fallocate] = -EOPNOTSUPP,
+	[BENTO_OP_ioctl] = -ENOTTY,	    [BENTO_OP_get_parent] = -EACCES,
+};
+
+static __always_inline s64 bento_run(struct bento_super *bs, void *instance,
+				     const struct bento_ops *ops, u32 generation,
+				     enum bento_op op, void *args,
+				     struct bento_kcall *kc)
+{
+	bento_thunk thunk = (&((bento_thunk *)&ops->mount)[0])[op];
+	unsigned int nofs, depth;
+	s64 ret;
+
+	kc->pub = (struct bento_call){
+		.instance = instance,
+		.sb = bs,
+		.op = op,
+		.outcome = BENTO_OUTCOME_RETURNED,
+		.stack_limit = (unsigned long)task_stack_page(current) +
+			       BENTO_STACK_RESERVE,
+		.generation = generation,
+	};
+	kc->args = args;
+	if (unlikely(!thunk))
+		return bento_absent[op];
+	nofs = memalloc_nofs_save();
+	depth = bento_locks_held();
+	ret = bento_trampoline(&kc->pub, thunk, args);
+	memalloc_nofs_restore(nofs);
+	if (unlikely(kc->pub.outcome == BENTO_OUTCOME_ABANDONED))
+		bento_locks_abandoned(depth);
+	/* 512 and up are the kernel's own (restart, queued): never a handler's */
+	if (unlikely(ret < 0 && ret <= -512))
+		return bento_bad(bs, op, "returned errno %lld", -ret);
+	return ret;
+}
+
+static __always_inline s64 bento_enter_run(struct bento_super *bs, enum bento_op op,
+					   void *args, struct bento_kcall *kc)
+{
+	struct bento_slot *slot = &bs->slot;
+	s64 ret = bento_run(bs, slot->instance, slot->ops, slot->generation, op,
+			    args, kc);
+
+	if (unlikely(kc->pub.outcome == BENTO_OUTCOME_ABANDONED))
+		bento_epoch_abandoned(bs, slot->now);
+	return ret;
+}
+
+s64 bento_inside(struct bento_super *bs, enum bento_op op, void *args,
+		 struct bento_kcall *kc)
+{
+	return bento_enter_run(bs, op, args, kc);
+}
+
 s64 bento_invoke_kc(struct bento_super *bs, enum bento_op op, void *args,
 		    struct bento_kcall *kc)
 {
 	struct bento_slot *slot = &bs->slot;
-	unsigned int nofs, depth;
-	bento_thunk thunk;
 	s64 ret;
 	int err;
 
@@ -164,30 +255,45 @@ s64 bento_invoke_kc(struct bento_super *bs, enum bento_op op, void *args,
 	err = bento_slot_enter(slot);
 	if (unlikely(err))
 		return err;
-	nofs = memalloc_nofs_save();
-	thunk = (&((bento_thunk *)&slot->ops->mount)[0])[op];
-	kc->pub = (struct bento_call){
-		.instance = slot->instance,
-		.sb = bs,
-		.op = op,
-		.outcome = BENTO_OUTCOME_RETURNED,
-		.stack_limit = (unsigned long)task_stack_page(current) +
-			       BENTO_STACK_RESERVE,
-		.generation = slot->generation,
-	};
-	depth = bento_locks_held();
-	ret = bento_trampoline(&kc->pub, thunk, args);
-	memalloc_nofs_restore(nofs);
-	if (unlikely(kc->pub.outcome == BENTO_OUTCOME_ABANDONED)) {
-		bento_slot_poison(slot);
-		bento_locks_abandoned(depth);
-	}
+	ret = bento_enter_run(bs, op, args, kc);
 	bento_slot_leave(slot);
 	if (unlikely(kc->nrefs || kc->more || kc->deferred))
 		bento_drain(kc);
-	/* 512 and up are the kernel's own (restart, queued): never a handler's */
-	if (unlikely(ret < 0 && ret <= -512))
-		return bento_bad(bs, op, "returned errno %lld", -ret);
+	return ret;
+}
+
+/* What a nested call borrowed is given back with the outer one's. */
+static void bento_hand_over(struct bento_kcall *kc, struct bento_kcall *outer)
+{
+	struct bento_deferred **deferred = &outer->deferred;
+	struct bento_more_refs **more = &outer->more;
+
+	while (kc->nrefs)
+		bento_ledger_add(outer, kc->refs[--kc->nrefs]);
+	while (*more)
+		more = &(*more)->next;
+	*more = kc->more;
+	while (*deferred)
+		deferred = &(*deferred)->next;
+	*deferred = kc->deferred;
+}
+
+s64 bento_direct(struct bento_super *bs, struct bento_epoch *epoch,
+		 enum bento_op op, void *args, struct bento_kcall *outer)
+{
+	struct bento_kcall kc;
+	s64 ret;
+
+	bento_kcall_init(&kc);
+	kc.nested = 1;
+	ret = bento_run(bs, epoch->instance, epoch->ops, epoch->generation, op,
+			args, &kc);
+	if (unlikely(kc.pub.outcome == BENTO_OUTCOME_ABANDONED))
+		bento_epoch_abandoned(bs, epoch);
+	if (outer)
+		bento_hand_over(&kc, outer);
+	else
+		bento_drain(&kc);
 	return ret;
 }
 
@@ -211,25 +317,37 @@ struct bento_record *bento_find_record(unsigned long sp)
 	return NULL;
 }
 
-/* From mcount, on what is left of the stack: `sp` lies below the Rust frames.
- * Left sideways, so it must not mark red zones that only a return clears. */
-asmlinkage __no_sanitize_address void bento_stack_overflow(unsigned long *sp)
+/* From mcount, on what is left of the stack, with the registers of the function
+ * that was about to begin. Left sideways, so it must not mark red zones that
+ * only a return clears. */
+asmlinkage __no_sanitize_address void
+bento_stack_overflow(const struct bento_regs *regs)
 {
-	struct bento_record *record = bento_find_record((unsigned long)sp);
+	struct bento_record *record = bento_find_record(regs->rsp);
+	struct bento_place_args place = { .regs = regs };
+	struct bento_epoch *epoch;
 	struct bento_call *call;
 
 	if (!record)
 		return;
 	call = record->call;
+	epoch = bento_epoch_find(&call->sb->slot, call->generation);
+	/* Through the trampoline: Rust wants its stack aligned. */
+	if (epoch && epoch->ops->place)
+		bento_trampoline(call, epoch->ops->place, &place);
 	call->outcome = BENTO_OUTCOME_ABANDONED;
-	bento_panicked(call, bento_bytes("stack overflow", 14), NULL, -EIO);
+	bento_panicked(call, bento_bytes("stack overflow", 14), &place.at, -EIO);
 	bento_poison(call);
 	bento_abandon(record, -EIO);
 }
 
 void bento_poison(struct bento_call *call)
 {
-	bento_slot_poison(&call->sb->slot);
+	struct bento_epoch *epoch = bento_epoch_find(&call->sb->slot,
+						     call->generation);
+
+	if (epoch)
+		bento_epoch_abandoned(call->sb, epoch);
 }
 EXPORT_SYMBOL_GPL(bento_poison);
 

@@ -100,6 +100,13 @@ static inline struct timespec64 inode_set_mtime_to_ts(struct inode *inode,
 #define bento_xattr_table ((const struct xattr_handler **)bento_xattr_handlers)
 #endif
 
+/* 6.13: what a binary attribute's read gets is const. */
+#if BENTO_KERNEL(6, 13)
+#define BENTO_BIN_ATTR const struct bin_attribute
+#else
+#define BENTO_BIN_ATTR struct bin_attribute
+#endif
+
 /* ---- page cache ---- */
 
 /* 6.4: "not there" and "no memory" became error pointers. */

@@ -298,7 +298,7 @@ void bento_fill_dir_iops(struct bento_super *bs, struct inode_operations *iops)
 {
 	bento_fill_common_iops(bs, iops);
 	bento_fill_xattr_iops(bs, iops);
-#define SET(op) if (bento_has(bs, BENTO_OP_##op)) iops->op = bento_##op
+#define SET(op) if (bento_had(bs, BENTO_OP_##op)) iops->op = bento_##op
 	SET(lookup);
 	SET(create);
 	SET(mkdir);

@@ -15,13 +15,34 @@ struct bento_orphan {
 	struct bento_kinode ki; /* as much of it as attributes are read from */
 };
 
-/* The author's data of an inode, if any, is dropped, unless the instance was
- * poisoned: then the call is refused and the data leaks, as it must (C2). */
+/*
+ * The author's data of an inode, if any, is dropped, by the version that made
+ * them; a handler of the current one sees them as its own first. Data of an
+ * abandoned instance leak, as they must (C2).
+ */
 static void bento_forget_now(struct bento_super *bs, struct bento_kinode *ki)
 {
 	struct bento_inode_args args = { .inode = &ki->pub };
+	struct bento_slot *slot = &bs->slot;
+	struct bento_kcall kc;
+	bool told = false;
 
-	bento_invoke(bs, BENTO_OP_forget_inode, &args);
+	bento_kcall_init(&kc);
+	if (likely(!bento_slot_enter(slot))) {
+		u32 made = ki->pub.data_generation ?: ki->made;
+
+		told = made == slot->generation ||
+		       (bento_has(bs, BENTO_OP_forget_inode) &&
+			!bento_settle(bs, ki, &kc));
+		if (told)
+			bento_inside(bs, BENTO_OP_forget_inode, &args, &kc);
+	} else {
+		bento_slot_enter_any(slot);
+	}
+	if (!told)
+		bento_drop_data(bs, ki);
+	bento_slot_leave(slot);
+	bento_drain(&kc);
 	ki->pub.data = NULL;
 }
 
@@ -42,6 +63,7 @@ static void bento_orphan_work(struct work_struct *work)
 		list_del(&orphan->list);
 		spin_unlock(&bs->orphan_lock);
 		wake_up_all(&bs->orphan_wait);
+		bento_epoch_uncount(&orphan->ki);
 		kfree(orphan);
 	}
 }
@@ -53,6 +75,9 @@ static void bento_orphan(struct bento_super *bs, struct bento_kinode *ki)
 
 	orphan = kzalloc(sizeof(*orphan), GFP_NOFS | __GFP_NOFAIL);
 	orphan->ki.pub = ki->pub;
+	orphan->ki.made = ki->made;
+	orphan->ki.failures = ki->failures;
+	swap(orphan->ki.epoch, ki->epoch);
 	orphan->ki.btime = ki->btime;
 	orphan->ki.fsflags = ki->fsflags;
 	to = &orphan->ki.vfs;
@@ -79,7 +104,8 @@ void bento_forget(struct inode *inode)
 
 	if (!ki->pub.data)
 		return;
-	if (READ_ONCE(bs->slot.closed) || bento_stack_short())
+	if (READ_ONCE(bs->slot.closed) || bento_stack_short() ||
+	    READ_ONCE(bs->slot.health) == BENTO_RESTARTING)
 		bento_orphan(bs, ki);
 	else
 		bento_forget_now(bs, ki);
@@ -127,6 +153,7 @@ void bento_evict_inode(struct inode *inode)
 		bento_forget(inode);
 		clear_bit(BENTO_KI_LOADED, &ki->state);
 	}
+	bento_epoch_uncount(ki);
 	clear_inode(inode);
 	if (test_and_clear_bit(BENTO_KI_COUNTED, &ki->state))
 		atomic64_dec(&bs->used_inodes);

@@ -166,6 +166,7 @@ static loff_t bento_bytes_seek(struct file *file, loff_t offset, int whence)
 	loff_t size = i_size_read(inode);
 	s64 r;
 
+	args.out = whence == SEEK_DATA ? offset : size; /* nobody to ask */
 	if (offset < 0 || offset >= size)
 		return -ENXIO;
 	r = filemap_write_and_wait_range(file->f_mapping, offset, LLONG_MAX);
@@ -391,23 +392,23 @@ void bento_fill_file_fops(struct bento_super *bs, struct file_operations *fops)
 	fops->llseek = bento_llseek;
 	fops->open = bento_open;
 	fops->fsync = bento_fsync;
-	if (bento_has(bs, BENTO_OP_release))
+	if (bento_had(bs, BENTO_OP_release))
 		fops->release = bento_release;
-	if (!resident || bento_has(bs, BENTO_OP_flush))
+	if (!resident || bento_had(bs, BENTO_OP_flush))
 		fops->flush = bento_flush;
-	if (bento_has(bs, BENTO_OP_fadvise))
+	if (bento_had(bs, BENTO_OP_fadvise))
 		fops->fadvise = bento_fadvise;
-	if (resident || bento_has(bs, BENTO_OP_fallocate))
+	if (resident || bento_had(bs, BENTO_OP_fallocate))
 		fops->fallocate = bento_fallocate;
-	if (resident || bento_has(bs, BENTO_OP_read)) {
+	if (resident || bento_had(bs, BENTO_OP_read)) {
 		fops->read_iter = bento_read_iter;
 		fops->splice_read = resident ? bento_resident_splice_read :
 					       bento_splice_read_cached;
 		fops->mmap = resident ? generic_file_mmap :
-			     bento_has(bs, BENTO_OP_write) ? bento_bytes_mmap :
+			     bento_had(bs, BENTO_OP_write) ? bento_bytes_mmap :
 							     generic_file_readonly_mmap;
 	}
-	if (resident || bento_has(bs, BENTO_OP_write)) {
+	if (resident || bento_had(bs, BENTO_OP_write)) {
 		fops->write_iter = bento_write_iter;
 		fops->splice_write = iter_file_splice_write;
 	}
@@ -421,11 +422,11 @@ void bento_fill_aops(struct bento_super *bs, struct address_space_operations *ao
 		return;
 	}
 	*aops = bento_bytes_aops;
-	if (!bento_has(bs, BENTO_OP_read)) {
+	if (!bento_had(bs, BENTO_OP_read)) {
 		aops->read_folio = NULL;
 		aops->readahead = NULL;
 	}
-	if (!bento_has(bs, BENTO_OP_write)) {
+	if (!bento_had(bs, BENTO_OP_write)) {
 		aops->write_begin = NULL;
 		aops->write_end = NULL;
 		aops->writepages = NULL;

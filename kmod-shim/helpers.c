@@ -58,6 +58,10 @@ void bento_panicked(struct bento_call *call, struct bento_bytes message,
 	if (at && at->line)
 		snprintf(place, sizeof(place), " at %.*s:%u:%u", bento_len(at->file),
 			 at->file.ptr, at->line, at->column);
+	/* What a swap failed for is told in its own line. */
+	if (call->op >= BENTO_HANDLER_COUNT || call->op == BENTO_OP_mount)
+		snprintf(bs->last_error, sizeof(bs->last_error), "%s panicked%s: %.*s",
+			 op, place, bento_len(message), message.ptr);
 	bento_msg(bs, KERN_ERR, "handler %s panicked%s: %.*s; caller got %s", op,
 		  place, bento_len(message), message.ptr,
 		  abs(errno_) == ENOMEM ? "ENOMEM" : "EIO");
@@ -112,10 +116,11 @@ s32 bento_inode_get(struct bento_call *call, u64 ino, struct bento_inode **out)
 	bento_ledger_add(kc, inode);
 	if (!test_bit(BENTO_KI_LOADED, &bento_ki(inode)->state))
 		return -ENOENT;
-	if (READ_ONCE(bento_pub(inode)->flags) & BENTO_INODE_POISONED)
-		return -EIO;
 	*out = bento_pub(inode);
-	return 0;
+	if (likely(smp_load_acquire(&(*out)->data_generation) == call->generation))
+		return 0;
+	/* An inode that is being settled waits for no other. */
+	return kc->nested ? -ENOENT : bento_inode_resolve(call, *out);
 }
 EXPORT_SYMBOL_GPL(bento_inode_get);
 
@@ -186,30 +191,61 @@ EXPORT_SYMBOL_GPL(bento_random);
 
 /* ---- sleeping on a word (C6) ---- */
 
-/* False when the instance was poisoned meanwhile, for which nobody rings. A
- * function of its own: its frame is gone when the caller leaves sideways. */
+/* On a list, so that who abandons an instance finds those that sleep in it. */
+struct bento_waiter {
+	struct list_head list;
+	const u32 *word;
+};
+
+/* False when the instance was abandoned meanwhile. A function of its own: its
+ * frame is gone when the caller leaves sideways. */
 static noinline bool bento_wait_change(const u32 *word, u32 expected,
-				       const struct bento_slot *slot)
+				       struct bento_slot *slot,
+				       const struct bento_epoch *epoch)
 {
-	while (!wait_var_event_timeout((void *)word, READ_ONCE(*word) != expected, HZ))
-		if (READ_ONCE(slot->poisoned))
-			return false;
-	return true;
+	struct bento_waiter waiter = { .word = word };
+
+	spin_lock(&slot->waiters_lock);
+	list_add(&waiter.list, &slot->waiters);
+	spin_unlock(&slot->waiters_lock);
+	wait_var_event((void *)word, READ_ONCE(*word) != expected ||
+					     READ_ONCE(epoch->abandoned));
+	spin_lock(&slot->waiters_lock);
+	list_del(&waiter.list);
+	spin_unlock(&slot->waiters_lock);
+	/* The word may have changed and be as it was again: then look once more. */
+	return !READ_ONCE(epoch->abandoned) || READ_ONCE(*word) != expected;
+}
+
+void bento_wake_waiters(struct bento_slot *slot)
+{
+	struct bento_waiter *waiter;
+
+	spin_lock(&slot->waiters_lock);
+	list_for_each_entry(waiter, &slot->waiters, list)
+		wake_up_var((void *)waiter->word);
+	spin_unlock(&slot->waiters_lock);
 }
 
 /*
- * Whoever was abandoned never lets go of the locks it held, so on a poisoned
- * instance a call that waits for one is abandoned as well (C2). Left sideways,
- * so it must not mark red zones that only a return clears.
+ * Whoever was abandoned never lets go of the locks it held, so a call that waits
+ * for one in the same instance is abandoned as well (C2). Left sideways, so it
+ * must not mark red zones that only a return clears.
  */
 __no_sanitize_address void bento_wait(const u32 *word, u32 expected)
 {
 	struct bento_record *record =
 		bento_find_record((unsigned long)__builtin_frame_address(0));
+	struct bento_epoch *epoch;
+	struct bento_slot *slot;
 
 	if (WARN_ON_ONCE(!record))
 		return;
-	if (likely(bento_wait_change(word, expected, &record->call->sb->slot)))
+	slot = &record->call->sb->slot;
+	epoch = bento_epoch_find(slot, record->call->generation);
+	if (WARN_ON_ONCE(!epoch))
+		return;
+	if (likely(bento_wait_change(word, expected, slot, epoch)))
 		return;
 	record->call->outcome = BENTO_OUTCOME_ABANDONED;
 	bento_abandon(record, -EIO);
@@ -232,12 +268,15 @@ const struct bento_host bento_kernel_host = {
 	.log = bento_log,
 	.panicked = bento_panicked,
 	.poison = bento_poison,
+	.lock_poisoned = bento_lock_poisoned,
+	.lock_refused = bento_lock_refused,
 	.alloc = bento_alloc,
 	.dealloc = bento_dealloc,
 	.realloc = bento_realloc,
 	.inode_attr = bento_inode_attr,
 	.inode_update = bento_inode_update,
 	.inode_get = bento_inode_get,
+	.inode_resolve = bento_inode_resolve,
 	.inode_wake = bento_inode_wake,
 	.inode_invalidate = bento_inode_invalidate,
 	.generic_permission = bento_generic_permission,
@@ -246,6 +285,7 @@ const struct bento_host bento_kernel_host = {
 	.random = bento_random,
 	.sink_put = bento_sink_put,
 	.source_get = bento_source_get,
+	.state_put = bento_state_put,
 	.wait = bento_wait,
 	.wake = bento_wake,
 	.lock_acquired = bento_lock_acquired,

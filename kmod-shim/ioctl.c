@@ -75,6 +75,7 @@ static __poll_t bento_poll(struct file *file, struct poll_table_struct *table)
 	struct bento_poll_args args = {
 		.inode = bento_pub(inode),
 		.flags = (__force u32)poll_requested_events(table),
+		.out = (__force u32)DEFAULT_POLLMASK, /* nobody to ask */
 	};
 	s64 r;
 
@@ -88,9 +89,9 @@ static __poll_t bento_poll(struct file *file, struct poll_table_struct *table)
 
 void bento_fill_ioctl_fops(struct bento_super *bs, struct file_operations *fops)
 {
-	if (bento_has(bs, BENTO_OP_poll))
+	if (bento_had(bs, BENTO_OP_poll))
 		fops->poll = bento_poll;
-	if (!bento_has(bs, BENTO_OP_ioctl))
+	if (!bento_had(bs, BENTO_OP_ioctl))
 		return;
 	fops->unlocked_ioctl = bento_ioctl;
 #ifdef CONFIG_COMPAT

@@ -13,7 +13,7 @@
 
 DEFINE_MUTEX(bento_fs_lock);
 static LIST_HEAD(bento_fs_list);
-struct workqueue_struct *bento_wq;
+struct workqueue_struct *bento_wq, *bento_urgent_wq, *bento_deep_wq;
 struct kmem_cache *bento_inode_cache;
 
 static bool bento_name_ok(struct bento_bytes name)
@@ -39,12 +39,13 @@ static int bento_check_thunks(const struct bento_ops *ops)
 {
 	const u64 always = 1ull << BENTO_OP_mount | 1ull << BENTO_OP_unmount |
 			   1ull << BENTO_OP_load_inode |
-			   1ull << BENTO_OP_forget_inode;
+			   1ull << BENTO_OP_forget_inode |
+			   ((1ull << BENTO_OP_COUNT) - (1ull << BENTO_HANDLER_COUNT));
 	void *const *thunks = (void *const *)&ops->mount;
 	int op;
 
-	BUILD_BUG_ON(BENTO_OP_COUNT > 64);
-	if (ops->handlers >> BENTO_OP_COUNT)
+	BUILD_BUG_ON(BENTO_OP_COUNT >= 64);
+	if (ops->handlers >> BENTO_HANDLER_COUNT)
 		return -EINVAL;
 	for (op = 0; op < BENTO_OP_COUNT; op++)
 		if (((ops->handlers | always) & 1ull << op) && !thunks[op])
@@ -81,6 +82,13 @@ static int bento_check_module(const struct bento_module *mod, struct module *own
 		pr_err("bento: module %s wants data way %u, which this bento.ko does not have\n",
 		       owner->name, ops->data);
 		return -EOPNOTSUPP;
+	}
+	if (ops->loads.count > BENTO_SHAPES_MAX || ops->saves.count > BENTO_SHAPES_MAX ||
+	    ops->inode_loads.count > BENTO_SHAPES_MAX ||
+	    ops->inode_saves.count > BENTO_SHAPES_MAX) {
+		pr_err("bento: module %s lists more than %u shapes of its state\n",
+		       owner->name, BENTO_SHAPES_MAX);
+		return -EINVAL;
 	}
 	if (bento_check_thunks(ops)) {
 		pr_err("bento: module %s has presence bits %#llx without thunks for them\n",
@@ -233,18 +241,22 @@ void bento_unregister(const struct bento_module *mod, struct module *owner)
 				found = version;
 	if (found)
 		list_del(&found->list);
+	if (found && fs->chosen == found->number)
+		fs->chosen = 0;
 	mutex_unlock(&bento_fs_lock);
 	kfree(found);
 }
 EXPORT_SYMBOL_GPL(bento_unregister);
 
-/* The default version, its module pinned; NULL when none is loaded. */
-struct bento_version *bento_version_get(struct bento_fs *fs)
+struct bento_version *bento_version_get(struct bento_fs *fs, u32 number)
 {
 	struct bento_version *version, *found = NULL;
 
 	mutex_lock(&bento_fs_lock);
+	number = number ?: fs->chosen;
 	list_for_each_entry(version, &fs->versions, list) {
+		if (number && version->number != number)
+			continue;
 		if (try_module_get(version->owner)) {
 			found = version;
 			break;
@@ -280,10 +292,20 @@ static int __init bento_init(void)
 	bento_wq = alloc_workqueue("bento", WQ_MEM_RECLAIM, 0);
 	if (!bento_wq)
 		goto cache;
+	bento_urgent_wq = alloc_workqueue("bento_urgent", WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
+	if (!bento_urgent_wq)
+		goto wq;
+	bento_deep_wq = alloc_workqueue("bento_deep", WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
+	if (!bento_deep_wq)
+		goto urgent;
 	err = bento_sysfs_init();
 	if (err)
-		goto wq;
+		goto deep;
 	return 0;
+deep:
+	destroy_workqueue(bento_deep_wq);
+urgent:
+	destroy_workqueue(bento_urgent_wq);
 wq:
 	destroy_workqueue(bento_wq);
 cache:
@@ -303,6 +325,8 @@ static void __exit bento_exit(void)
 		kobject_put(&fs->kobj);
 	}
 	bento_sysfs_exit();
+	destroy_workqueue(bento_deep_wq);
+	destroy_workqueue(bento_urgent_wq);
 	destroy_workqueue(bento_wq);
 	rcu_barrier(); /* inodes on their way out */
 	kmem_cache_destroy(bento_inode_cache);

@@ -132,9 +132,9 @@ void bento_fill_dir_fops(struct bento_super *bs, struct file_operations *fops)
 	fops->llseek = bento_dir_llseek;
 	fops->open = bento_open;
 	fops->fsync = bento_fsync;
-	if (bento_has(bs, BENTO_OP_release))
+	if (bento_had(bs, BENTO_OP_release))
 		fops->release = bento_release;
-	if (bento_has(bs, BENTO_OP_iterate))
+	if (bento_had(bs, BENTO_OP_iterate))
 		fops->iterate_shared = bento_iterate;
 	bento_fill_ioctl_fops(bs, fops);
 }

@@ -5,7 +5,10 @@
  *
  * Who owns what:
  *   main.c    module, bento_register, file_system_type by name, versions
- *   slot.c    the gate of one mount (G1), poison
+ *   slot.c    the gate of one mount (G1), its health
+ *   swap.c    upgrade, downgrade, restart (bento-runtime/src/slot.rs)
+ *   epoch.c   instances: the current one and those it replaced; sweep.c ends
+ *             them; migrate.c moves inode data from one to the next
  *   call.c    bento_invoke: gate, nofs, ledger, abandon; trampoline.S
  *   super.c   fs_context and mount; superops.c the super_operations
  *   inode.c   iget, attributes, pins; new.c inodes being created (S4);
@@ -19,6 +22,7 @@
  *             sources; resident.c of resident ones
  *   xattr.c   xattr handlers, ACLs, listxattr
  *   export.c  NFS file handles      ioctl.c  ioctl, poll
+ *   trace.c   tracepoints
  */
 #ifndef BENTO_SHIM_H
 #define BENTO_SHIM_H
@@ -55,22 +59,49 @@ struct bento_fs {
 	struct file_system_type type;
 	struct kobject kobj; /* /sys/fs/bento/<name> */
 	char name[33];
+	u32 chosen; /* version of new mounts; 0 = the newest */
 };
 
 /* ---- the slot: the current instance behind its gate ---- */
 
-struct bento_slot {
-	struct percpu_ref gate; /* readers are calls inside Rust */
-	bool poisoned; /* nothing enters again */
-	bool closed;
-	u32 generation;
+/*
+ * One instance and what it left in the cache. Every inode is counted by one
+ * epoch: data are never older than that one, so epochs end oldest first.
+ */
+struct bento_epoch {
+	struct list_head list; /* in bento_slot.old, newest first; RCU */
 	void *instance; /* the author's F */
 	const struct bento_ops *ops;
 	struct bento_version *version; /* referenced: see bento_version.owner */
+	u32 generation;
+	bool abandoned; /* nothing of it is read or dropped again (C2) */
+	bool told; /* that it was, in the log */
+	/* How inode data reach the current version. */
+	bool crosses;
+	u64 inode_shape;
+	s64 __percpu *inodes;
+	struct rcu_head rcu;
+};
+
+enum bento_health { BENTO_OK, BENTO_RESTARTING, BENTO_QUARANTINED };
+
+struct bento_slot {
+	struct percpu_ref gate; /* readers are calls inside Rust */
+	u32 health; /* enum bento_health: nothing enters unless ok */
+	bool closed;
+	u32 generation; /* these three are now's, for a short way in */
+	void *instance;
+	const struct bento_ops *ops;
+	struct bento_epoch *now;
+	struct list_head old; /* epochs that inodes are still counted by */
+	struct bento_epoch *making; /* behind the closed gate */
+	struct mutex swapping; /* one swap at a time; `old` changes under it */
 	wait_queue_head_t wait; /* closer and those at a closed gate */
 	struct mutex closing;
 	u64 closed_at; /* ns, monotonic */
 	s64 pause_ns; /* of the last closing, -ETIMEDOUT if it was given up */
+	spinlock_t waiters_lock; /* calls that sleep on a lock: bento_wait */
+	struct list_head waiters;
 #ifdef CONFIG_LOCKDEP
 	struct lockdep_map dep_map;
 #endif
@@ -88,9 +119,11 @@ struct bento_tables {
 struct bento_super {
 	struct super_block *sb;
 	struct bento_fs *fs;
+	struct rcu_head rcu; /* RCU-walk may still read our tables */
 	struct bento_slot slot;
 	struct bento_tables tables;
-	u64 handlers; /* presence bits */
+	u64 handlers; /* presence bits of the current version */
+	u64 filled; /* and of all so far: what `tables` were filled from */
 	u32 data; /* BENTO_DATA_* */
 	char *source, *options; /* options under sb->s_umount or options_lock */
 	spinlock_t options_lock;
@@ -109,6 +142,22 @@ struct bento_super {
 	wait_queue_head_t orphan_wait;
 	struct work_struct orphan_work;
 
+	/* swap.c and sweep.c */
+	bool live; /* mounted: a restart makes sense */
+	bool dying; /* under act_lock: no work is queued any more */
+	spinlock_t act_lock;
+	bool acting; /* swap_work has something to do */
+	u32 act, act_version;
+	struct work_struct swap_work, restart_work, sweep_work;
+	unsigned int timeout_ms;
+	unsigned int restart_limit; /* a minute; 0 = none */
+	unsigned int restarts_lately;
+	unsigned long restarts_since; /* jiffies */
+	u64 swaps, restarts, acts;
+	char last_swap[448]; /* under act_lock */
+	struct bento_state *snapshot; /* under snapshot_lock */
+	struct mutex snapshot_lock;
+
 	atomic64_t panics, bad_values;
 	struct ratelimit_state log_limit, panic_limit;
 	char last_error[160]; /* what the handler logged during mount */
@@ -117,7 +166,6 @@ struct bento_super {
 	unsigned int pause_ms;
 	struct kobject kobj; /* /sys/fs/bento/<fs>/<dev>; frees us */
 	bool kobj_added;
-	struct rcu_head rcu; /* RCU-walk may still read our tables */
 };
 
 /* ---- inodes ---- */
@@ -130,6 +178,9 @@ struct bento_kinode {
 	unsigned long state; /* BENTO_KI_* bits */
 	wait_queue_head_t poll_wait; /* ioctl.c polls, bento_inode_wake wakes */
 	s64 charged; /* file.c: bytes charged to a resident mount */
+	struct bento_epoch *epoch; /* that counts it; NULL before and after */
+	u32 made; /* generation of `data` while data_generation is 0: poisoned */
+	u32 failures; /* to migrate or load it, since the last swap */
 	struct inode vfs;
 };
 
@@ -137,7 +188,7 @@ enum {
 	BENTO_KI_LOADED, /* pub.data is valid: forget_inode is due at eviction */
 	BENTO_KI_PINNED, /* resident: one extra reference while nlink > 0 */
 	BENTO_KI_COUNTED, /* counted in used_inodes */
-	BENTO_KI_NO_EXTEND, /* spare for file.c */
+	BENTO_KI_SETTLING, /* bit lock: one task moves its data */
 };
 
 static inline struct bento_super *bento_sb(const struct super_block *sb)
@@ -171,6 +222,12 @@ static inline bool bento_has(const struct bento_super *bs, enum bento_op op)
 	return bs->handlers & (1ull << op);
 }
 
+/* Does any version so far have it? For what fills tables, which only grow. */
+static inline bool bento_had(const struct bento_super *bs, enum bento_op op)
+{
+	return bs->filled & (1ull << op);
+}
+
 static inline bool bento_resident(const struct bento_super *bs)
 {
 	return bs->data == BENTO_DATA_RESIDENT;
@@ -198,6 +255,8 @@ struct bento_kcall {
 	bento_idmap *idmap; /* for bento_generic_permission */
 	struct inode *need_acl; /* that check met an ACL which is not cached */
 	unsigned int nrefs;
+	u32 nested; /* below another call, or beside the gate: bento_direct */
+	void *args; /* of the thunk: whose inodes it has */
 	struct inode *refs[BENTO_INLINE_REFS];
 	struct bento_more_refs *more;
 	struct bento_deferred *deferred;
@@ -205,7 +264,7 @@ struct bento_kcall {
 
 /*
  * Call thunk `op` with its argument block: waits at a closed gate, -EIO on a
- * poisoned instance, nofs scope inside, ledger drained after the gate. Returns
+ * quarantined slot, nofs scope inside, ledger drained after the gate. Returns
  * what the thunk returned, a negative value being a sane errno (-4095..-1).
  * Outputs in `args` are still to be distrusted. May sleep; hold no spinlock,
  * no RCU.
@@ -220,9 +279,22 @@ static inline void bento_kcall_init(struct bento_kcall *kc)
 	kc->idmap = NULL;
 	kc->need_acl = NULL;
 	kc->nrefs = 0;
+	kc->nested = 0;
 	kc->more = NULL;
 	kc->deferred = NULL;
 }
+
+/* The call alone, by one who is inside the gate; the caller drains `kc`. */
+s64 bento_inside(struct bento_super *bs, enum bento_op op, void *args,
+		 struct bento_kcall *kc);
+/*
+ * Into the code of one epoch, whichever: by who has closed the gate, or is
+ * inside it, or knows that nobody else reaches what is passed. References go
+ * to `outer`, whoever drains that; NULL drops them here, outside of the gate.
+ */
+s64 bento_direct(struct bento_super *bs, struct bento_epoch *epoch,
+		 enum bento_op op, void *args, struct bento_kcall *outer);
+void bento_drain(struct bento_kcall *kc);
 
 /* Type-checked form: s64 r = bento_call(bs, lookup, &args). */
 #define bento_call(bs, name, argp)                                           \
@@ -245,7 +317,11 @@ struct bento_record *bento_find_record(unsigned long sp);
 /* A reference that the call gives back after the gate. */
 void bento_ledger_add(struct bento_kcall *kc, struct inode *inode);
 
+struct bento_inode *bento_ledger_find(struct bento_kcall *kc, const void *lock);
+
 extern struct workqueue_struct *bento_wq;
+extern struct workqueue_struct *bento_urgent_wq; /* restarts */
+extern struct workqueue_struct *bento_deep_wq; /* needs a stack of its own */
 extern const char *const bento_op_names[BENTO_OP_COUNT];
 
 /*
@@ -265,11 +341,67 @@ __printf(3, 4) int bento_bad(struct bento_super *bs, enum bento_op op,
 
 int bento_slot_init(struct bento_slot *slot);
 void bento_slot_exit(struct bento_slot *slot);
-int bento_slot_enter(struct bento_slot *slot); /* waits; -EIO when poisoned */
+int bento_slot_enter(struct bento_slot *slot); /* waits; -EIO in quarantine */
+void bento_slot_enter_any(struct bento_slot *slot); /* whatever its health */
 void bento_slot_leave(struct bento_slot *slot);
-int bento_slot_close(struct bento_slot *slot, unsigned long timeout);
+/* On timeout `who` names the handler that was waited for. */
+int bento_slot_close(struct bento_slot *slot, unsigned long timeout, char *who,
+		     size_t size);
 void bento_slot_reopen(struct bento_slot *slot);
-void bento_slot_poison(struct bento_slot *slot);
+/* This instance goes on no more: restarted or quarantined. From inside. */
+void bento_slot_fail(struct bento_super *bs, const char *why);
+
+/* Those in bento_wait() look again. */
+void bento_wake_waiters(struct bento_slot *slot);
+
+/* ---- epoch.c ---- */
+
+struct bento_epoch *bento_epoch_new(struct bento_version *version, u32 generation);
+void bento_epoch_free(struct bento_epoch *epoch); /* the module reference too */
+/* That generation's, if it has not ended. By who is inside the gate, or holds
+ * `swapping`. */
+struct bento_epoch *bento_epoch_find(struct bento_slot *slot, u32 generation);
+/* An abandoned call was in it. */
+void bento_epoch_abandoned(struct bento_super *bs, struct bento_epoch *epoch);
+s64 bento_epoch_inodes(const struct bento_epoch *epoch);
+void bento_epoch_count(struct bento_super *bs, struct bento_kinode *ki);
+void bento_epoch_uncount(struct bento_kinode *ki);
+/* Nothing of its data is left: the instance is dropped, the module let go. */
+void bento_epoch_end(struct bento_super *bs, struct bento_epoch *epoch);
+/* The first of `from` that is in `to`. */
+bool bento_shape_choose(const struct bento_shapes *from,
+			const struct bento_shapes *to, u64 *shape);
+
+/* ---- migrate.c ---- */
+
+struct bento_state {
+	u8 *ptr;
+	size_t len, cap;
+};
+
+int bento_state_reserve(struct bento_state *state, size_t cap);
+void bento_state_free(struct bento_state *state);
+/* Data of the current generation. Inside the gate. */
+int bento_settle(struct bento_super *bs, struct bento_kinode *ki,
+		 struct bento_kcall *outer);
+/* Without a handler, by the version that made them; or leaked, as they must be. */
+void bento_drop_data(struct bento_super *bs, struct bento_kinode *ki);
+
+/* ---- swap.c, sweep.c, trace.c ---- */
+
+enum bento_act { BENTO_UPGRADE, BENTO_RESTART, BENTO_SNAPSHOT };
+
+void bento_swap_init(struct bento_super *bs);
+/* -EBUSY while one is under way, -ENODEV on a mount that is going. */
+int bento_swap_queue(struct bento_super *bs, enum bento_act act, u32 version);
+/* The mount is going: no swap, no sweep from here on. */
+void bento_swap_stop(struct bento_super *bs);
+void bento_sweep_start(struct bento_super *bs);
+void bento_sweep_work(struct work_struct *work);
+s64 bento_old_inodes(struct bento_super *bs);
+void bento_trace_swap(struct bento_super *bs, const char *what, u32 from, u32 to,
+		      int err, u64 pause, u64 drain, u64 save, u64 load,
+		      u64 bytes, s64 inodes);
 
 /* ---- inode.c ---- */
 
@@ -407,9 +539,15 @@ extern const struct bento_host bento_kernel_host;
 
 int bento_init_fs_context(struct fs_context *fc);
 void bento_kill_sb(struct super_block *sb);
+/* Tables that lead to `handlers` as well. */
+int bento_grow_tables(struct bento_super *bs, u64 handlers);
+/* A new instance below a live mount, by `epoch`'s version (S3). */
+int bento_remount(struct bento_super *bs, struct bento_epoch *epoch,
+		  struct bento_kcall *kc);
 void bento_fill_super_ops(struct bento_super *bs, struct super_operations *ops);
 void bento_unpin_all(struct super_block *sb);
-struct bento_version *bento_version_get(struct bento_fs *fs);
+/* That version, or the default one for 0; its module referenced. */
+struct bento_version *bento_version_get(struct bento_fs *fs, u32 number);
 void bento_version_put(struct bento_version *version);
 void bento_free_fs(struct bento_fs *fs);
 
@@ -426,6 +564,6 @@ void bento_lockdep_exit(void);
 /* trampoline.S */
 s64 bento_trampoline(struct bento_call *call, void *thunk, void *args);
 void mcount(void);
-asmlinkage void bento_stack_overflow(unsigned long *sp);
+asmlinkage void bento_stack_overflow(const struct bento_regs *regs);
 
 #endif

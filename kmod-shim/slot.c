@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The gate of one mount (SAFETY.md G1). Every call into Rust is a reader; who
- * closes the gate waits until all have left, or gives up and takes it back.
+ * The gate of one mount (SAFETY.md G1) and its health: bento-runtime/src/slot.rs.
+ * Every call into Rust is a reader; who closes the gate waits until all have
+ * left, or gives up, says for whom it waited, and takes it back.
  */
 #include <linux/ktime.h>
 #include <linux/lockdep.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/task_stack.h>
+#include <linux/uaccess.h>
+#include <linux/workqueue.h>
 
 #include "shim.h"
 
@@ -23,8 +27,10 @@ int bento_slot_init(struct bento_slot *slot)
 
 	init_waitqueue_head(&slot->wait);
 	mutex_init(&slot->closing);
-	slot->poisoned = false;
-	slot->closed = false;
+	mutex_init(&slot->swapping);
+	INIT_LIST_HEAD(&slot->old);
+	spin_lock_init(&slot->waiters_lock);
+	INIT_LIST_HEAD(&slot->waiters);
 	slot->generation = 1;
 #ifdef CONFIG_LOCKDEP
 	lockdep_init_map(&slot->dep_map, "bento_gate", &key, 0);
@@ -40,6 +46,7 @@ void bento_slot_exit(struct bento_slot *slot)
 {
 	percpu_ref_exit(&slot->gate);
 	mutex_destroy(&slot->closing);
+	mutex_destroy(&slot->swapping);
 }
 
 static void bento_gate_acquired(struct bento_slot *slot)
@@ -54,10 +61,10 @@ static void bento_gate_acquired(struct bento_slot *slot)
 
 static __always_inline bool bento_enter(struct bento_slot *slot)
 {
-	if (READ_ONCE(slot->poisoned) || !percpu_ref_tryget_live(&slot->gate))
+	if (unlikely(READ_ONCE(slot->health)) || !percpu_ref_tryget_live(&slot->gate))
 		return false;
-	/* The poison may have come while we entered. */
-	if (unlikely(READ_ONCE(slot->poisoned))) {
+	/* It may have fallen ill while we entered. */
+	if (unlikely(READ_ONCE(slot->health))) {
 		percpu_ref_put(&slot->gate);
 		return false;
 	}
@@ -69,12 +76,16 @@ static __always_inline bool bento_enter(struct bento_slot *slot)
 static noinline int bento_enter_slow(struct bento_slot *slot)
 {
 	for (;;) {
-		if (READ_ONCE(slot->poisoned))
+		u32 health = READ_ONCE(slot->health);
+
+		if (health == BENTO_QUARANTINED)
 			return -EIO;
-		wait_event(slot->wait, !READ_ONCE(slot->closed) ||
-					       READ_ONCE(slot->poisoned));
-		if (bento_enter(slot))
+		if (health == BENTO_OK && bento_enter(slot))
 			return 0;
+		wait_event(slot->wait,
+			   READ_ONCE(slot->health) == BENTO_QUARANTINED ||
+				   (READ_ONCE(slot->health) == BENTO_OK &&
+				    !READ_ONCE(slot->closed)));
 	}
 }
 
@@ -85,6 +96,14 @@ int bento_slot_enter(struct bento_slot *slot)
 	return likely(bento_enter(slot)) ? 0 : bento_enter_slow(slot);
 }
 
+/* To take away what a slot in quarantine has left behind. */
+void bento_slot_enter_any(struct bento_slot *slot)
+{
+	while (!percpu_ref_tryget_live(&slot->gate))
+		wait_event(slot->wait, !READ_ONCE(slot->closed));
+	bento_gate_acquired(slot);
+}
+
 void bento_slot_leave(struct bento_slot *slot)
 {
 #ifdef CONFIG_LOCKDEP
@@ -93,13 +112,76 @@ void bento_slot_leave(struct bento_slot *slot)
 	percpu_ref_put(&slot->gate);
 }
 
+/* Words of a stack that its task may be using, or be about to lose. */
+static bool bento_peek(unsigned long *to, unsigned long from, size_t words)
+{
+#ifdef CONFIG_THREAD_INFO_IN_TASK
+	return !copy_from_kernel_nofault(to, (void *)from, words * sizeof(long));
+#else
+	/* RCU keeps the stack with its task. */
+	while (words--)
+		to[words] = READ_ONCE_NOCHECK(((unsigned long *)from)[words]);
+	return true;
+#endif
+}
+
+/* The call that a task is in, on this mount: its record lies on its stack. */
+static int bento_task_op(struct bento_super *bs, unsigned long bottom)
+{
+	const unsigned long end = bottom + THREAD_SIZE;
+	unsigned long chunk[32], call[3], at, i;
+
+	for (at = bottom; at < end; at += sizeof(chunk)) {
+		if (!bento_peek(chunk, at, ARRAY_SIZE(chunk)))
+			return -1;
+		for (i = 0; i < ARRAY_SIZE(chunk) - 1; i++) {
+			u32 op;
+
+			/* A record begins at every other word. */
+			if (chunk[i] != (BENTO_RECORD_MAGIC ^ (at + i * sizeof(long))) ||
+			    chunk[i + 1] <= at || chunk[i + 1] > end - sizeof(call) ||
+			    !bento_peek(call, chunk[i + 1], ARRAY_SIZE(call)))
+				continue;
+			BUILD_BUG_ON(offsetof(struct bento_call, sb) != 8 ||
+				     offsetof(struct bento_call, op) != 16);
+			op = (u32)call[2];
+			if (call[1] == (unsigned long)bs && op < BENTO_OP_COUNT)
+				return op;
+		}
+	}
+	return -1;
+}
+
+/* Whom a closer waits for. Looked for only when it has given up, so that calls
+ * need not say that they are inside. */
+static void bento_name_inside(struct bento_super *bs, char *who, size_t size)
+{
+	struct task_struct *p, *t;
+	size_t at = 0;
+
+	rcu_read_lock();
+	for_each_process_thread(p, t) {
+		unsigned long stack = (unsigned long)READ_ONCE(t->stack);
+		int op = stack ? bento_task_op(bs, stack) : -1;
+
+		if (op >= 0 && at < size)
+			at += snprintf(who + at, size - at, "%s%s of %s (pid %d)",
+				       at ? ", " : "", bento_op_names[op], t->comm,
+				       task_pid_nr(t));
+	}
+	rcu_read_unlock();
+	if (!at)
+		snprintf(who, size, "a call that has just left");
+}
+
 /*
  * Close the gate and wait until nobody is inside. The grace period that makes
  * the count exact passes first, while calls still enter, so that the pause is
  * only the readers' own. On timeout (in jiffies) the gate is open again:
  * -ETIMEDOUT. After 0 the caller owns the instance until bento_slot_reopen().
  */
-int bento_slot_close(struct bento_slot *slot, unsigned long timeout)
+int bento_slot_close(struct bento_slot *slot, unsigned long timeout, char *who,
+		     size_t size)
 {
 	mutex_lock(&slot->closing);
 	percpu_ref_switch_to_atomic_sync(&slot->gate);
@@ -108,6 +190,9 @@ int bento_slot_close(struct bento_slot *slot, unsigned long timeout)
 	percpu_ref_kill(&slot->gate);
 	if (!wait_event_timeout(slot->wait, percpu_ref_is_zero(&slot->gate),
 				timeout)) {
+		if (who)
+			bento_name_inside(container_of(slot, struct bento_super, slot),
+					  who, size);
 		bento_slot_reopen(slot);
 		WRITE_ONCE(slot->pause_ns, -ETIMEDOUT);
 		return -ETIMEDOUT;
@@ -121,6 +206,7 @@ int bento_slot_close(struct bento_slot *slot, unsigned long timeout)
 
 void bento_slot_reopen(struct bento_slot *slot)
 {
+	smp_wmb(); /* a new instance, before who enters sees an open gate */
 	percpu_ref_resurrect(&slot->gate);
 	percpu_ref_switch_to_percpu(&slot->gate);
 	WRITE_ONCE(slot->closed, false);
@@ -129,10 +215,49 @@ void bento_slot_reopen(struct bento_slot *slot)
 	mutex_unlock(&slot->closing);
 }
 
-/* Nothing enters this instance again (C2). Callable from inside. */
-void bento_slot_poison(struct bento_slot *slot)
+/* More than so many restarts in a minute mend nothing. */
+static bool bento_restart_allowed(struct bento_super *bs)
 {
-	if (xchg(&slot->poisoned, true))
+	bool allowed = false;
+
+	spin_lock(&bs->act_lock);
+	if (!bs->restarts_lately || time_after(jiffies, bs->restarts_since + 60 * HZ)) {
+		bs->restarts_since = jiffies;
+		bs->restarts_lately = 0;
+	}
+	if (!bs->dying && bs->live) {
+		allowed = !bs->restart_limit ||
+			  bs->restarts_lately < bs->restart_limit;
+		bs->restarts_lately++;
+		if (allowed)
+			queue_work(bento_urgent_wq, &bs->restart_work);
+	}
+	spin_unlock(&bs->act_lock);
+	return allowed;
+}
+
+/*
+ * This instance goes on no more: nothing enters from here on. A resident mount
+ * whose instance was abandoned has nothing to make a new one from.
+ */
+void bento_slot_fail(struct bento_super *bs, const char *why)
+{
+	struct bento_slot *slot = &bs->slot;
+
+	if (cmpxchg(&slot->health, BENTO_OK, BENTO_RESTARTING) != BENTO_OK)
 		return;
+	if (slot->ops->on_panic == BENTO_ON_PANIC_RESTART &&
+	    !(slot->now->abandoned && bento_resident(bs))) {
+		if (bento_restart_allowed(bs))
+			return;
+		if (bs->live && !bs->dying)
+			bento_msg(bs, KERN_ERR, "more than %u restarts within a minute",
+				  bs->restart_limit);
+	}
+	WRITE_ONCE(slot->health, BENTO_QUARANTINED);
 	wake_up_all(&slot->wait);
+	if (bs->live && !bs->dying)
+		bento_msg(bs, KERN_ERR,
+			  "quarantined, %s: every call gets EIO until it is upgraded or unmounted",
+			  why);
 }

@@ -49,9 +49,8 @@ static int bento_parse_param(struct fs_context *fc, struct fs_parameter *param)
 	return 0;
 }
 
-static void bento_fill_tables(struct bento_super *bs)
+static void bento_fill_tables(struct bento_super *bs, struct bento_tables *t)
 {
-	struct bento_tables *t = &bs->tables;
 	struct inode_operations *each[] = { &t->dir_iops, &t->file_iops,
 					    &t->symlink_iops, &t->special_iops };
 	int i;
@@ -70,6 +69,56 @@ static void bento_fill_tables(struct bento_super *bs)
 	bento_fill_aops(bs, &t->aops);
 	bento_fill_super_ops(bs, &t->super);
 	bento_fill_export(bs, &t->export);
+}
+
+/*
+ * Before the gate closes for a version with more handlers. The tables are in
+ * use: each pointer changes in one store, and until the swap the new ones find
+ * no thunk (bento_absent in call.c). `permission` is looked up once for each
+ * inode; who did so while we store is told by the sweep. What the VFS notes
+ * when a file is opened (may it be read?) stays for that file.
+ */
+int bento_grow_tables(struct bento_super *bs, u64 handlers)
+{
+	void **to = (void **)&bs->tables, **from;
+	u64 add = handlers & ~bs->filled;
+	struct super_block *sb = bs->sb;
+	struct bento_tables *tables;
+	struct inode *inode;
+	size_t i;
+
+	if (!add)
+		return 0;
+	if (add & 1ull << BENTO_OP_setxattr) {
+		/* Unmounting holds it, and waits for us. */
+		if (!down_read_trylock(&sb->s_umount))
+			return -EAGAIN;
+		sb->s_flags |= SB_POSIXACL;
+		up_read(&sb->s_umount);
+	}
+	tables = kzalloc(sizeof(*tables), GFP_KERNEL);
+	if (!tables)
+		return -ENOMEM;
+	bs->filled |= add;
+	bento_fill_tables(bs, tables);
+	from = (void **)tables;
+	BUILD_BUG_ON(sizeof(*tables) % sizeof(void *));
+	for (i = 0; i < sizeof(*tables) / sizeof(void *); i++)
+		if (from[i] != to[i])
+			WRITE_ONCE(to[i], from[i]);
+	kfree(tables);
+	if (add & 1ull << BENTO_OP_get_parent)
+		WRITE_ONCE(sb->s_export_op, &bs->tables.export);
+	if (!(add & 1ull << BENTO_OP_permission))
+		return 0;
+	spin_lock(&sb->s_inode_list_lock);
+	list_for_each_entry(inode, &sb->s_inodes, i_sb_list) {
+		spin_lock(&inode->i_lock);
+		inode->i_opflags &= ~IOP_FASTPERM;
+		spin_unlock(&inode->i_lock);
+	}
+	spin_unlock(&sb->s_inode_list_lock);
+	return 0;
 }
 
 /* What the handler chose for its mount; limits and formats are the shim's. */
@@ -105,15 +154,14 @@ static int bento_mount_check(struct super_block *sb,
 	return 0;
 }
 
-static int bento_mount_call(struct super_block *sb, struct fs_context *fc)
+static struct bento_mount_args bento_mount_ask(struct bento_super *bs,
+					       const char *options, u32 why)
 {
-	struct bento_super *bs = bento_sb(sb);
-	struct bento_mount_args args = {
+	return (struct bento_mount_args){
 		.source = bento_bytes(bs->source, strlen(bs->source)),
-		.options = bento_bytes(bs->options ?: "",
-				       bs->options ? strlen(bs->options) : 0),
-		.flags = sb_rdonly(sb) ? BENTO_MOUNT_RDONLY : 0,
-		.why = BENTO_WHY_MOUNT,
+		.options = bento_bytes(options ?: "", options ? strlen(options) : 0),
+		.flags = sb_rdonly(bs->sb) ? BENTO_MOUNT_RDONLY : 0,
+		.why = why,
 		.root_ino = BENTO_ROOT_INO,
 		.max_file_size = MAX_LFS_FILESIZE,
 		.block_size = PAGE_SIZE,
@@ -121,6 +169,43 @@ static int bento_mount_call(struct super_block *sb, struct fs_context *fc)
 		.time_granularity = 1,
 		.name_max = BENTO_NAME_MAX,
 	};
+}
+
+/* Limits, sizes and names stay the live mount's. */
+int bento_remount(struct bento_super *bs, struct bento_epoch *epoch,
+		  struct bento_kcall *kc)
+{
+	struct bento_mount_args args;
+	char *options = NULL;
+	int err = 0;
+
+	spin_lock(&bs->options_lock);
+	if (bs->options) {
+		options = kstrdup(bs->options, GFP_ATOMIC);
+		if (!options)
+			err = -ENOMEM;
+	}
+	spin_unlock(&bs->options_lock);
+	if (err)
+		return err;
+	args = bento_mount_ask(bs, options, BENTO_WHY_RESTART);
+	err = bento_errno(bento_direct(bs, epoch, BENTO_OP_mount, &args, kc));
+	kfree(options);
+	epoch->instance = args.instance;
+	if (!err)
+		err = bento_mount_check(bs->sb, &args);
+	if (!err && args.root_ino != bs->root_ino)
+		err = bento_bad(bs, BENTO_OP_mount,
+				"returned root inode number %llu, it was %llu",
+				args.root_ino, bs->root_ino);
+	return err;
+}
+
+static int bento_mount_call(struct super_block *sb, struct fs_context *fc)
+{
+	struct bento_super *bs = bento_sb(sb);
+	struct bento_mount_args args = bento_mount_ask(bs, bs->options,
+						       BENTO_WHY_MOUNT);
 	int err = bento_errno(bento_call(bs, mount, &args));
 
 	if (err) {
@@ -128,7 +213,7 @@ static int bento_mount_call(struct super_block *sb, struct fs_context *fc)
 			errorf(fc, "%s: %s", bs->fs->name, bs->last_error);
 		return err;
 	}
-	bs->slot.instance = args.instance;
+	bs->slot.instance = bs->slot.now->instance = args.instance;
 	err = bento_mount_check(sb, &args);
 	if (err)
 		return err;
@@ -172,7 +257,7 @@ static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 	struct bento_super *bs;
 	int err;
 
-	version = bento_version_get(fs);
+	version = bento_version_get(fs, 0);
 	if (!version) {
 		errorf(fc, "%s: no version of it is loaded; insmod its module",
 		       fs->name);
@@ -187,12 +272,18 @@ static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 	}
 	bs->sb = sb;
 	bs->fs = fs;
-	bs->slot.version = version;
+	bs->slot.now = bento_epoch_new(version, bs->slot.generation);
+	if (!bs->slot.now) {
+		bento_slot_exit(&bs->slot);
+		kfree(bs);
+		return -ENOMEM;
+	}
 	bs->slot.ops = version->ops;
-	bs->handlers = version->ops->handlers;
+	bs->handlers = bs->filled = version->ops->handlers;
 	bs->data = version->ops->data;
 	spin_lock_init(&bs->options_lock);
 	bento_orphans_init(bs);
+	bento_swap_init(bs);
 	ratelimit_state_init(&bs->log_limit, 5 * HZ, 50);
 	ratelimit_state_init(&bs->panic_limit, 5 * HZ, 100);
 	bento_sysfs_init_super(bs);
@@ -203,7 +294,7 @@ static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 		bs->options = kstrdup(ctx->options, GFP_KERNEL);
 	if (!bs->source || (ctx->len && !bs->options))
 		return -ENOMEM;
-	bento_fill_tables(bs);
+	bento_fill_tables(bs, &bs->tables);
 	sb->s_op = &bs->tables.super;
 	sb->s_xattr = bento_xattr_table;
 	if (bento_has(bs, BENTO_OP_get_parent))
@@ -223,8 +314,11 @@ static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 	err = bento_mount_call(sb, fc);
 	if (!err)
 		err = bento_make_root(sb);
-	if (!err)
+	if (!err) {
+		/* Before anybody can ask for a swap. */
+		bs->live = true;
 		err = bento_sysfs_add_super(bs);
+	}
 	return err;
 }
 
@@ -305,23 +399,27 @@ int bento_init_fs_context(struct fs_context *fc)
 	return 0;
 }
 
-/* The instance goes last, when no inode is left. Poisoned, it stays in memory
+/* The instance goes last, when no inode is left. Abandoned, it stays in memory
  * for ever and so does its module (SAFETY.md C2). */
 static void bento_end_instance(struct bento_super *bs)
 {
 	struct bento_unmount_args args = {};
+	struct bento_slot *slot = &bs->slot;
+	struct bento_epoch *epoch, *newer;
 
 	flush_work(&bs->orphan_work);
-	if (bs->slot.instance)
-		bento_call(bs, unmount, &args);
-	bs->slot.instance = NULL;
-	if (bs->slot.poisoned)
-		bento_msg(bs, KERN_WARNING,
-			  "its instance was abandoned: module %s stays loaded",
-			  bs->slot.version->owner->name);
-	else
-		bento_version_put(bs->slot.version);
-	bento_slot_exit(&bs->slot);
+	/* In quarantine too: nobody else is left to enter. */
+	if (slot->now->instance && !slot->now->abandoned) {
+		bento_direct(bs, slot->now, BENTO_OP_unmount, &args, NULL);
+		slot->now->instance = NULL;
+	}
+	list_for_each_entry_safe_reverse(epoch, newer, &slot->old, list) {
+		list_del(&epoch->list);
+		bento_epoch_end(bs, epoch);
+	}
+	slot->instance = NULL;
+	bento_epoch_end(bs, slot->now);
+	bento_slot_exit(slot);
 }
 
 void bento_kill_sb(struct super_block *sb)
@@ -329,6 +427,8 @@ void bento_kill_sb(struct super_block *sb)
 	struct bento_super *bs = bento_sb(sb);
 	dev_t dev = sb->s_dev;
 
+	if (bs)
+		bento_swap_stop(bs);
 	if (bs && bento_resident(bs))
 		bento_unpin_all(sb);
 	generic_shutdown_super(sb);

@@ -16,14 +16,15 @@ static struct inode *bento_alloc_inode(struct super_block *sb)
 
 	if (!ki)
 		return NULL;
-	ki->pub = (struct bento_inode){
-		.data_generation = bento_sb(sb)->slot.generation,
-	};
+	ki->pub = (struct bento_inode){};
 	ki->btime = (struct timespec64){};
 	ki->fsflags = 0;
 	ki->blksize = 0;
 	ki->state = 0;
 	ki->charged = 0;
+	ki->made = 0;
+	ki->failures = 0;
+	bento_epoch_count(bento_sb(sb), ki);
 	return &ki->vfs;
 }
 
@@ -32,6 +33,9 @@ static void bento_free_inode(struct inode *inode)
 {
 	if (S_ISLNK(inode->i_mode))
 		kfree(inode->i_link);
+	/* Never got as far as to be evicted; the mount is still there. */
+	if (unlikely(bento_ki(inode)->epoch))
+		bento_epoch_uncount(bento_ki(inode));
 	kmem_cache_free(bento_inode_cache, bento_ki(inode));
 }
 
@@ -158,12 +162,12 @@ void bento_fill_super_ops(struct bento_super *bs, struct super_operations *ops)
 	ops->evict_inode = bento_evict_inode;
 	ops->statfs = bento_statfs;
 	ops->show_options = bento_show_options;
-	if (bento_has(bs, BENTO_OP_write_inode) && !bento_resident(bs))
+	if (bento_had(bs, BENTO_OP_write_inode) && !bento_resident(bs))
 		ops->write_inode = bento_write_inode;
-	if (bento_has(bs, BENTO_OP_sync_fs))
+	if (bento_had(bs, BENTO_OP_sync_fs))
 		ops->sync_fs = bento_sync_fs;
-	if (bento_has(bs, BENTO_OP_freeze))
+	if (bento_had(bs, BENTO_OP_freeze))
 		ops->freeze_fs = bento_freeze_fs;
-	if (bento_has(bs, BENTO_OP_thaw))
+	if (bento_had(bs, BENTO_OP_thaw))
 		ops->unfreeze_fs = bento_unfreeze_fs;
 }

@@ -109,26 +109,43 @@ SYM_FUNC_START(mcount)
 	popq	%rax
 	jb	1f
 	RET
-1:	pushq	%rax
-	pushq	%rcx
-	pushq	%rdx
+1:	pushq	%rcx
 	pushq	%rsi
 	pushq	%rdi
 	pushq	%r8
 	pushq	%r9
 	pushq	%r10
 	pushq	%r11
+	/* struct bento_regs of our caller, back from this call */
+	pushq	%rdx
+	pushq	%rax
+	pushq	72(%rsp)
+	leaq	88(%rsp), %rax
+	pushq	%rax
+	pushq	%r15
+	pushq	%r14
+	pushq	%r13
+	pushq	%r12
+	pushq	%rbp
+	pushq	%rbx
 	movq	%rsp, %rdi
 	call	bento_stack_overflow
+	popq	%rbx
+	popq	%rbp
+	popq	%r12
+	popq	%r13
+	popq	%r14
+	popq	%r15
+	addq	$16, %rsp
+	popq	%rax
+	popq	%rdx
 	popq	%r11
 	popq	%r10
 	popq	%r9
 	popq	%r8
 	popq	%rdi
 	popq	%rsi
-	popq	%rdx
 	popq	%rcx
-	popq	%rax
 	RET
 SYM_FUNC_END(mcount)
 

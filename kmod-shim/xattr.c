@@ -279,10 +279,10 @@ BENTO_SET_ACL(bento_set_acl, bento_do_set_acl)
 
 void bento_fill_xattr_iops(struct bento_super *bs, struct inode_operations *iops)
 {
-	if (bento_has(bs, BENTO_OP_listxattr))
+	if (bento_had(bs, BENTO_OP_listxattr))
 		iops->listxattr = bento_listxattr;
-	if (bento_has(bs, BENTO_OP_getxattr))
+	if (bento_had(bs, BENTO_OP_getxattr))
 		iops->BENTO_GET_ACL_FIELD = bento_read_acl;
-	if (bento_has(bs, BENTO_OP_setxattr))
+	if (bento_had(bs, BENTO_OP_setxattr))
 		iops->set_acl = bento_set_acl;
 }

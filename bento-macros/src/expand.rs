@@ -10,15 +10,24 @@ use super::check::{Checked, Condition, Declared, MountOption, Rule};
 use super::handlers::Row;
 use super::model::{Declaration, HandlerBlock, cfgs};
 use super::parse::OptionsInput;
+use super::parse::state::without_words;
 
-/// The struct as it was, and its name, version and data.
+mod state;
+
+pub use state::state;
+
+/// The struct as it was, its name, version and data, and how it crosses upgrades.
 pub fn declaration(declaration: &Declaration, declared: &Declared) -> TokenStream {
-    let item = &declaration.item;
+    let item = without_words(declaration.item.clone());
     let (ident, cfgs) = (&item.ident, cfgs(&item.attrs));
     let (impl_generics, type_generics, where_clause) = item.generics.split_for_impl();
-    let Declared { name, version, data } = declared;
-    let version = proc_macro2::Literal::u32_unsuffixed(*version);
+    let Declared { name, version, data, on_panic, crossing } = declared;
     let data = Ident::new(data, Span::call_site());
+    let on_panic = on_panic.map(|on_panic| {
+        let on_panic = Ident::new(on_panic, Span::call_site());
+        quote!(const ON_PANIC: ::bento::fs::OnPanic = ::bento::fs::OnPanic::#on_panic;)
+    });
+    let state = state(&declaration.state, crossing);
     quote! {
         #item
 
@@ -28,7 +37,10 @@ pub fn declaration(declaration: &Declaration, declared: &Declared) -> TokenStrea
             const NAME: &'static str = #name;
             const VERSION: u32 = #version;
             const DATA: ::bento::fs::DataMode = ::bento::fs::DataMode::#data;
+            #on_panic
         }
+
+        #state
     }
 }
 
@@ -117,6 +129,10 @@ fn expand_rule(rule: &Rule, block: &HandlerBlock) -> TokenStream {
             let op = Ident::new(row.name, Span::call_site());
             quote!(<#me as ::bento::fs::Handlers>::HANDLERS.has(::bento::fs::Op::#op))
         }
+        Condition::NotReloaded => quote! {
+            !::core::matches!(<#me as ::bento::fs::Declared>::DATA, ::bento::fs::DataMode::Resident)
+                || !<<#me as ::bento::fs::FileSystem>::Inode as ::bento::state::State>::LOADS.is_empty()
+        },
     };
     quote_spanned! {place.span()=>
         #(#of_block)*

@@ -25,7 +25,10 @@ mod tests;
 ///
 /// ```ignore
 /// #[bento_fs(name = "memfs", version = 1, data = "resident")]
-/// pub struct MemFs { … }
+/// pub struct MemFs {
+///     #[state(1)]
+///     next_ino: AtomicU64,
+/// }
 /// ```
 ///
 /// | key | value |
@@ -33,6 +36,12 @@ mod tests;
 /// | `name` | a lower-case letter, then lower-case letters, digits and `_`; at most 32 bytes |
 /// | `version` | a whole number from 1 |
 /// | `data` | `"bytes"` (`read` and `write` handlers behind the page cache; if left out) or `"resident"` (the page cache is all there is) |
+/// | `on_panic` | `"quarantine"` (every call gets `EIO` from then on; if left out) or `"restart"` (a new instance takes its place) |
+/// | `extends` | the struct of the version before, when fields were only added: `history::v1::MemFs`; `()` when there was none |
+/// | `migrates` | the same, when an `impl Migrate` makes this version of it |
+/// | `downgrades` | an older version that this one can go back to, by an `impl Downgrade` |
+///
+/// Each field says whether it crosses upgrades, as under [`derive(State)`](macro@State).
 ///
 /// On the impl it takes no arguments. It finds out which handlers were written, so that the others are absent from the
 /// VFS's tables; `type Inode` may be left out and is `()` then.
@@ -44,6 +53,27 @@ mod tests;
 #[proc_macro_attribute]
 pub fn bento_fs(arguments: TokenStream, item: TokenStream) -> TokenStream {
     pipeline::bento_fs(arguments.into(), item.into()).into()
+}
+
+/// Makes a struct or enum cross upgrades: see `bento::state`, and the book's chapter on state.
+///
+/// ```ignore
+/// #[derive(State)]
+/// #[state(extends = history::v1::Limits)]     // or migrates, downgrades; reload for what load_inode makes again
+/// struct Limits {
+///     #[state(1)]                             // crosses, under tag 1
+///     bytes: u64,
+///     #[state(2, default = u64::MAX)]         // for state that does not have it
+///     inodes: u64,
+///     #[state(skip)]                          // made anew, by Default
+///     warned: AtomicBool,
+/// }
+/// ```
+///
+/// The variants of an enum have tags as well.
+#[proc_macro_derive(State, attributes(state))]
+pub fn state(item: TokenStream) -> TokenStream {
+    pipeline::state(item.into()).into()
 }
 
 /// Makes a struct the mount options of a file system: one option for each field.

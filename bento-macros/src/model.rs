@@ -7,11 +7,16 @@ use syn::{Attribute, ImplItem, ImplItemFn, ItemImpl, ItemStruct, parse_quote};
 use super::handlers::{self, Row};
 use super::parse::Keys;
 
+mod state;
+
+pub use state::{Members, StateContent, StateField, StateType, Style};
+
 /// `#[bento_fs(…)]` on a struct.
 #[derive(Debug)]
 pub struct Declaration {
     pub arguments: TokenStream,
     pub item: ItemStruct,
+    pub state: StateType,
     /// `None` when they could not be read.
     pub keys: Option<Keys>,
 }

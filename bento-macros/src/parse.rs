@@ -9,6 +9,8 @@ use syn::{Data, DeriveInput, Error, Expr, Fields, Item, ItemImpl, ItemStruct, Me
 
 use super::errors::Errors;
 
+pub mod state;
+
 /// What stands under `#[bento_fs]`.
 #[derive(Debug)]
 pub enum Subject {
@@ -62,6 +64,14 @@ pub struct Keys {
     pub version: Vec<Key>,
     #[darling(multiple)]
     pub data: Vec<Key>,
+    #[darling(multiple)]
+    pub on_panic: Vec<Key>,
+    #[darling(multiple)]
+    pub extends: Vec<Key>,
+    #[darling(multiple)]
+    pub migrates: Vec<Key>,
+    #[darling(multiple)]
+    pub downgrades: Vec<Key>,
     #[darling(flatten)]
     pub unknown: Rest,
 }

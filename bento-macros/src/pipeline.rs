@@ -24,7 +24,8 @@ pub fn bento_fs(arguments: TokenStream, item: TokenStream) -> TokenStream {
 fn declaration(arguments: TokenStream, item: ItemStruct) -> TokenStream {
     let mut errors = Errors::new();
     let keys = parse::keys(arguments.clone(), &mut errors);
-    let declaration = model::Declaration { arguments, item, keys };
+    let state = model::StateType::of_struct(&item, &mut errors);
+    let declaration = model::Declaration { arguments, item, state, keys };
     let checked = check::declaration(&declaration, &mut errors);
     let expansion = expand::declaration(&declaration, &checked);
     let errors = errors.into_tokens();
@@ -39,6 +40,23 @@ fn handlers(arguments: TokenStream, item: ItemImpl) -> TokenStream {
         None => {
             let item = &block.item;
             quote!(#item)
+        }
+    };
+    let errors = errors.into_tokens();
+    quote!(#errors #expansion)
+}
+
+pub fn state(item: TokenStream) -> TokenStream {
+    let mut errors = Errors::new();
+    let expansion = match parse::state::derived(item) {
+        Ok(item) => {
+            let ty = model::StateType::of_derive(&item, &mut errors);
+            let crossing = check::state(&ty, &mut errors);
+            expand::state(&ty, &crossing)
+        }
+        Err(error) => {
+            errors.push(error);
+            TokenStream::new()
         }
     };
     let errors = errors.into_tokens();

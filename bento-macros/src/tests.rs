@@ -44,10 +44,13 @@ fn about(handler: TokenStream) -> Vec<String> {
 #[test]
 fn a_struct_gets_its_name_version_and_data() {
     let text = expanded(pipeline::bento_fs(
-        quote!(name = "memfs", version = 2, data = "resident"),
+        quote!(name = "memfs", version = 2, data = "resident", extends = (), on_panic = "restart"),
         quote!(
             pub struct MemFs {
+                #[state(2)]
                 pub next: u64,
+                #[state(skip)]
+                cache: Cache,
             }
         ),
     ));
@@ -56,15 +59,102 @@ fn a_struct_gets_its_name_version_and_data() {
         "\
 pub struct MemFs {
     pub next: u64,
+    cache: Cache,
 }
 #[automatically_derived]
 impl ::bento::fs::Declared for MemFs {
     const NAME: &'static str = \"memfs\";
     const VERSION: u32 = 2;
     const DATA: ::bento::fs::DataMode = ::bento::fs::DataMode::Resident;
+    const ON_PANIC: ::bento::fs::OnPanic = ::bento::fs::OnPanic::Restart;
+}
+#[automatically_derived]
+impl ::bento::state::State for MemFs {
+    const SHAPE: &'static ::bento::state::Shape = &::bento::state::Shape::Struct(
+        \"MemFs\",
+        &[::bento::state::Field::of::<u64>(2, \"next\")],
+    );
+    fn save(&self, out: &mut ::bento::state::Saver<'_>) -> ::bento::errno::Result<()> {
+        out.map(1)?;
+        out.field(2, &self.next)?;
+        ::core::result::Result::Ok(())
+    }
+    fn load(from: &mut ::bento::state::Loader<'_>) -> ::bento::errno::Result<Self> {
+        let mut next = ::core::option::Option::None;
+        from.fields(|tag, from| match tag {
+            2 => from.field(&mut next),
+            _ => ::core::result::Result::Ok(false),
+        })?;
+        ::core::result::Result::Ok(MemFs {
+            next: next.ok_or_else(|| from.missing(2, \"next\"))?,
+            cache: <Cache as ::core::default::Default>::default(),
+        })
+    }
 }
 "
     );
+}
+
+#[test]
+fn a_version_takes_over_the_one_before_and_gives_it_back() {
+    let text = expanded(pipeline::bento_fs(
+        quote!(name = "memfs", version = 2, extends = v1::MemFs, downgrades = v1::MemFs),
+        quote!(
+            pub struct MemFs {
+                #[state(1, default = 7)]
+                next: u64,
+            }
+        ),
+    ));
+    // How a macro's arguments are spaced is not the question.
+    let plain = |text: &str| text.replace([' ', '\n'], "");
+    let has = |part: &str| assert!(plain(&text).contains(&plain(part)), "{part}: {text}");
+    has("::bento::state::Shapes::of(Self::SHAPE).and(<v1::MemFs as ::bento::state::State>::LOADS)");
+    has("::bento::state::extend::<Self, v1::MemFs>(shape, from)");
+    has("::bento::state::downgrade::<Self, v1::MemFs>(self, shape, out)");
+    has("next: next.unwrap_or_else(|| 7),");
+    has("<v1::MemFs as ::bento::state::Version>::VERSION < 2,");
+    has("<MemFs as ::bento::fs::FileSystem>::Inode");
+    assert!(!text.contains("field_default_missing"), "it has one: {text}");
+}
+
+#[test]
+fn a_frozen_struct_is_a_version() {
+    let text = expanded(pipeline::state(quote!(
+        #[state(fs = "memfs", version = 1, inode = BTreeMap<u64, Node>)]
+        pub struct MemFs {
+            #[state(1)]
+            next: u64,
+        }
+    )));
+    assert!(text.contains("impl ::bento::state::Version for MemFs"), "{text}");
+    assert!(text.contains("type Inode = BTreeMap<u64, Node>;"), "{text}");
+}
+
+#[test]
+fn names_of_fields_and_of_the_macro_do_not_meet() {
+    let tokens = pipeline::state(quote!(
+        enum Kind {
+            #[state(2)]
+            Later(#[state(1)] u64, #[state(skip)] u8),
+            #[state(1)]
+            First {
+                #[state(1)]
+                out: u64,
+                #[state(2)]
+                from: u64,
+                #[state(3)]
+                r#type: u64,
+            },
+        }
+    ));
+    let text = expanded(tokens);
+    // By tag, whatever the order of the source.
+    assert!(text.find("\"First\"") < text.find("\"Later\""), "{text}");
+    assert!(text.contains("Field::of::<u64>(3, \"type\")"), "{text}");
+    assert!(text.contains("Self::Later(field_0, _) =>"), "{text}");
+    // As source as well, where nothing is hygienic.
+    assert!(text.contains("Self::First { out: field_out, from: field_from, r#type } =>"), "{text}");
 }
 
 #[test]

@@ -20,19 +20,19 @@
 #endif
 
 #define BENTO_ABI_MAGIC 0x31544e42u /* "BNT1" */
-#define BENTO_ABI_VERSION 1u
+#define BENTO_ABI_VERSION 2u
 
 #define BENTO_NAME_MAX 255u
 #define BENTO_XATTR_SIZE_MAX 65536u
 #define BENTO_ROOT_INO 1u
 
 /*
- * Every operation, in the order of the table. The number is the presence bit
+ * Every handler, in the order of the table. The number is the presence bit
  * in bento_ops.handlers and the name that log lines use.
  * `forget_inode` and `unmount` also drop the author's data, so their thunks
  * are always there; their bits tell whether the author wrote a handler.
  */
-#define BENTO_FOR_EACH_OP(X)                                                   \
+#define BENTO_FOR_EACH_HANDLER(X)                                                   \
 	X(mount) X(unmount) X(statfs) X(sync_fs) X(reconfigure)                \
 	X(freeze) X(thaw)                                                      \
 	X(load_inode) X(write_inode) X(evict_inode) X(forget_inode)            \
@@ -45,6 +45,16 @@
 	X(read) X(write) X(fallocate) X(ioctl) X(poll) X(seek) X(fadvise)      \
 	X(get_parent)
 
+/*
+ * What replaces an instance behind a closed gate, and inode data after it. The
+ * thunks are always there, the author writes none of them. (SAFETY.md S2)
+ */
+#define BENTO_FOR_EACH_STATE_OP(X)                                             \
+	X(save) X(load) X(drop_instance)                                       \
+	X(save_inode) X(migrate_inode) X(drop_inode)
+
+#define BENTO_FOR_EACH_OP(X) BENTO_FOR_EACH_HANDLER(X) BENTO_FOR_EACH_STATE_OP(X)
+
 enum bento_op {
 #define X(name) BENTO_OP_##name,
 	BENTO_FOR_EACH_OP(X)
@@ -52,10 +62,14 @@ enum bento_op {
 	BENTO_OP_COUNT
 };
 
+/* How many of them are handlers, and have a presence bit. */
+#define BENTO_HANDLER_COUNT ((unsigned int)BENTO_OP_save)
+
 /* Opaque to Rust. */
 struct bento_super; /* one mount: its slot, gate and counters */
 struct bento_sink; /* where `read` puts bytes: folios or a buffer of the shim */
 struct bento_source; /* where `write` takes bytes from */
+struct bento_state; /* where `save` puts bytes; grows in the shim */
 
 struct bento_time {
 	int64_t sec;
@@ -89,7 +103,7 @@ struct bento_call {
 	uintptr_t stack_limit;
 	/* Runtime's own while a panic unwinds; 0 at entry. */
 	uint32_t unwinding;
-	uint32_t generation;
+	uint32_t generation; /* of `instance`; never 0 */
 };
 
 #define BENTO_OUTCOME_RETURNED 0u /* Ok or Err */
@@ -115,6 +129,10 @@ struct bento_record {
 struct bento_inode {
 	uint64_t ino;
 	void *data; /* the author's per-inode data; NULL before load */
+	/* The instance's generation that `data` was made in: equal to the call's,
+	 * it may be used as it is. Else, and always when it is 0 (no data, or
+	 * poisoned), bento_inode_resolve() comes first. Written after `data`,
+	 * with release. */
 	uint32_t data_generation;
 	uint32_t flags; /* BENTO_INODE_* */
 };
@@ -171,7 +189,10 @@ struct bento_new {
 
 #define BENTO_MOUNT_RDONLY 1u
 
-#define BENTO_WHY_MOUNT 0u
+#define BENTO_WHY_MOUNT 0u /* mount(2) */
+/* A new instance below a live mount: inodes, attributes, pages, journal and
+ * reservations are the shim's and stay; no recovery, no orphans (SAFETY.md S3). */
+#define BENTO_WHY_RESTART 1u
 
 struct bento_mount_args {
 	struct bento_bytes source;
@@ -398,11 +419,73 @@ struct bento_ioctl_args {
 	struct bento_buf output; /* _IOC_READ: cap = _IOC_SIZE */
 };
 
+/* ---- state: from one version's code to another's (SAFETY.md S2) ---- */
+
+/*
+ * A shape is a hash over tags and types: bytes saved in a shape are loaded by
+ * whoever lists it. All that a type of the author's loads (`loads`) or can be
+ * saved as (`saves`), its own shape first. count 0 in inode_loads: per-inode
+ * data does not cross, load_inode makes it again.
+ */
+#define BENTO_SHAPES_MAX 16u
+struct bento_shapes {
+	uint32_t count;
+	uint32_t pad;
+	uint64_t shape[BENTO_SHAPES_MAX];
+};
+
+/* save: the instance, borrowed; CBOR with a header that names file system,
+ * version and shape. No one else is inside. */
+struct bento_save_args {
+	uint64_t shape; /* one of `saves` */
+	struct bento_state *out;
+};
+
+/* load: a new instance from such bytes. call->instance is NULL. */
+struct bento_load_args {
+	struct bento_bytes state;
+	uint64_t shape; /* one of `loads` */
+	void *instance; /* out */
+};
+
+/* drop_instance: as the end of unmount, without the handler. */
+struct bento_drop_instance_args {
+	uint32_t pad;
+};
+
+/* save_inode: `data`, made by this very version, borrowed. */
+struct bento_save_inode_args {
+	uint64_t ino;
+	void *data;
+	uint64_t shape; /* one of `inode_saves` */
+	struct bento_state *out;
+};
+
+/* migrate_inode: new data from such bytes. */
+struct bento_migrate_inode_args {
+	uint64_t ino;
+	struct bento_bytes state;
+	uint64_t shape; /* one of `inode_loads` */
+	void *data; /* out */
+};
+
+/* drop_inode: `data`, made by this very version, without a handler. */
+struct bento_drop_inode_args {
+	void *data;
+};
+
 /* ---- the table of thunks ---- */
+
+/* An instance that can go on no more: nothing enters until it is upgraded or
+ * unmounted; or a new one is made, from its state or from the device. */
+#define BENTO_ON_PANIC_QUARANTINE 0u
+#define BENTO_ON_PANIC_RESTART 1u
 
 #define BENTO_DATA_BYTES 0u
 #define BENTO_DATA_EXTENTS 1u
 #define BENTO_DATA_RESIDENT 2u
+
+struct bento_place_args;
 
 struct bento_ops {
 	uint32_t size; /* of this struct */
@@ -412,6 +495,14 @@ struct bento_ops {
 	uint32_t data; /* BENTO_DATA_* */
 	uint64_t handlers; /* presence bits by enum bento_op */
 	uint64_t inode_data_size; /* of the author's per-inode data */
+	uint64_t instance_size; /* of the author's F */
+	uint32_t on_panic; /* BENTO_ON_PANIC_* */
+	uint32_t pad;
+	struct bento_shapes loads, saves; /* of the instance */
+	struct bento_shapes inode_loads, inode_saves;
+	struct bento_bytes layout; /* the shapes in words, for readable dumps */
+	/* Called like a thunk, for a stack that ran out; NULL with std. */
+	int64_t (*place)(struct bento_call *call, struct bento_place_args *args);
 #define X(name)                                                                \
 	int64_t (*name)(struct bento_call * call, struct bento_##name##_args * args);
 	BENTO_FOR_EACH_OP(X)
@@ -446,6 +537,12 @@ void bento_panicked(struct bento_call *call, struct bento_bytes message,
 /* A call ended without running destructors: nothing enters this instance
  * again. */
 void bento_poison(struct bento_call *call);
+/* A lock was let go by a call that unwinds: what it protects may be half done.
+ * The shim poisons the inode whose data it lies in. */
+void bento_lock_poisoned(struct bento_call *call, const void *lock);
+/* A call met such a lock and ends; when it lies in the instance, that asks for
+ * a restart. */
+void bento_lock_refused(struct bento_call *call, const void *lock);
 
 /* Memory. Up to two pages never fail (SAFETY.md C3); beyond: NULL. Aligned to
  * at least `align`, a power of two up to a page. */
@@ -461,6 +558,9 @@ int32_t bento_inode_update(struct bento_call *call, struct bento_inode *inode,
  * gate. 0, -ENOENT when it is not cached (Rust loads nothing itself), -EIO when poisoned. */
 int32_t bento_inode_get(struct bento_call *call, uint64_t ino,
 			struct bento_inode **out);
+/* Brings that inode's data to the call's generation: migrated, or loaded again.
+ * 0, -EIO when it is poisoned, else why not. */
+int32_t bento_inode_resolve(struct bento_call *call, struct bento_inode *inode);
 /* Wakes pollers of that inode. */
 void bento_inode_wake(struct bento_call *call, struct bento_inode *inode);
 /* Cached pages of the range (len 0 = to the end) and attributes are stale:
@@ -482,6 +582,10 @@ int32_t bento_sink_put(struct bento_call *call, struct bento_sink *sink,
 int32_t bento_source_get(struct bento_call *call, struct bento_source *source,
 			 uint64_t pos, uint8_t *ptr, size_t len);
 
+/* Appends to what `save` makes. 0 or -ENOMEM. */
+int32_t bento_state_put(struct bento_call *call, struct bento_state *out,
+			const uint8_t *ptr, size_t len);
+
 /* Sleep while *word == expected (spurious returns allowed); wake up to n or
  * more. On a poisoned instance, where who holds the lock may have been
  * abandoned, the call that waits is abandoned as well. */
@@ -502,6 +606,13 @@ struct bento_regs {
 	uint64_t rax, rdx; /* what a landing pad receives */
 };
 
+/* Which of the author's lines a stack is in. */
+struct bento_place_args {
+	const struct bento_regs *regs; /* of a frame of Rust's; rax, rdx unread */
+	/* out; the text lives as long as the object. Line 0: not known. */
+	struct bento_location at;
+};
+
 /* Loads `regs` and jumps to regs->rip. Never returns. */
 void bento_resume(const struct bento_regs *regs);
 
@@ -517,12 +628,15 @@ struct bento_host {
 	__typeof__(bento_log) *log;
 	__typeof__(bento_panicked) *panicked;
 	__typeof__(bento_poison) *poison;
+	__typeof__(bento_lock_poisoned) *lock_poisoned;
+	__typeof__(bento_lock_refused) *lock_refused;
 	__typeof__(bento_alloc) *alloc;
 	__typeof__(bento_dealloc) *dealloc;
 	__typeof__(bento_realloc) *realloc;
 	__typeof__(bento_inode_attr) *inode_attr;
 	__typeof__(bento_inode_update) *inode_update;
 	__typeof__(bento_inode_get) *inode_get;
+	__typeof__(bento_inode_resolve) *inode_resolve;
 	__typeof__(bento_inode_wake) *inode_wake;
 	__typeof__(bento_inode_invalidate) *inode_invalidate;
 	__typeof__(bento_generic_permission) *generic_permission;
@@ -531,6 +645,7 @@ struct bento_host {
 	__typeof__(bento_random) *random;
 	__typeof__(bento_sink_put) *sink_put;
 	__typeof__(bento_source_get) *source_get;
+	__typeof__(bento_state_put) *state_put;
 	__typeof__(bento_wait) *wait;
 	__typeof__(bento_wake) *wake;
 	__typeof__(bento_lock_acquired) *lock_acquired;

@@ -4,7 +4,7 @@
 // Generated from include/bento_abi.h by tests/tests/abi_bindings.rs; do not edit.
 
 pub const BENTO_ABI_MAGIC: u32 = 827608642;
-pub const BENTO_ABI_VERSION: u32 = 1;
+pub const BENTO_ABI_VERSION: u32 = 2;
 pub const BENTO_NAME_MAX: u32 = 255;
 pub const BENTO_XATTR_SIZE_MAX: u32 = 65536;
 pub const BENTO_ROOT_INO: u32 = 1;
@@ -27,11 +27,15 @@ pub const BENTO_ATTR_FLAGS: u32 = 1024;
 pub const BENTO_ATTR_GENERATION: u32 = 2048;
 pub const BENTO_MOUNT_RDONLY: u32 = 1;
 pub const BENTO_WHY_MOUNT: u32 = 0;
+pub const BENTO_WHY_RESTART: u32 = 1;
 pub const BENTO_RENAME_NOREPLACE: u32 = 1;
 pub const BENTO_RENAME_EXCHANGE: u32 = 2;
 pub const BENTO_RENAME_WHITEOUT: u32 = 4;
 pub const BENTO_XATTR_CREATE: u32 = 1;
 pub const BENTO_XATTR_REPLACE: u32 = 2;
+pub const BENTO_SHAPES_MAX: u32 = 16;
+pub const BENTO_ON_PANIC_QUARANTINE: u32 = 0;
+pub const BENTO_ON_PANIC_RESTART: u32 = 1;
 pub const BENTO_DATA_BYTES: u32 = 0;
 pub const BENTO_DATA_EXTENTS: u32 = 1;
 pub const BENTO_DATA_RESIDENT: u32 = 2;
@@ -84,7 +88,13 @@ pub const BENTO_OP_poll: bento_op = 40;
 pub const BENTO_OP_seek: bento_op = 41;
 pub const BENTO_OP_fadvise: bento_op = 42;
 pub const BENTO_OP_get_parent: bento_op = 43;
-pub const BENTO_OP_COUNT: bento_op = 44;
+pub const BENTO_OP_save: bento_op = 44;
+pub const BENTO_OP_load: bento_op = 45;
+pub const BENTO_OP_drop_instance: bento_op = 46;
+pub const BENTO_OP_save_inode: bento_op = 47;
+pub const BENTO_OP_migrate_inode: bento_op = 48;
+pub const BENTO_OP_drop_inode: bento_op = 49;
+pub const BENTO_OP_COUNT: bento_op = 50;
 pub type bento_op = core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug)]
@@ -99,6 +109,11 @@ pub struct bento_sink {
 #[repr(C)]
 #[derive(Debug)]
 pub struct bento_source {
+    _unused: [u8; 0],
+}
+#[repr(C)]
+#[derive(Debug)]
+pub struct bento_state {
     _unused: [u8; 0],
 }
 #[repr(C)]
@@ -1131,6 +1146,161 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct bento_shapes {
+    pub count: u32,
+    pub pad: u32,
+    pub shape: [u64; 16usize],
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_shapes"][::core::mem::size_of::<bento_shapes>() - 136usize];
+    ["Alignment of bento_shapes"][::core::mem::align_of::<bento_shapes>() - 8usize];
+    [
+        "Offset of field: bento_shapes::count",
+    ][::core::mem::offset_of!(bento_shapes, count) - 0usize];
+    [
+        "Offset of field: bento_shapes::pad",
+    ][::core::mem::offset_of!(bento_shapes, pad) - 4usize];
+    [
+        "Offset of field: bento_shapes::shape",
+    ][::core::mem::offset_of!(bento_shapes, shape) - 8usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_save_args {
+    pub shape: u64,
+    pub out: *mut bento_state,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_save_args"][::core::mem::size_of::<bento_save_args>() - 16usize];
+    [
+        "Alignment of bento_save_args",
+    ][::core::mem::align_of::<bento_save_args>() - 8usize];
+    [
+        "Offset of field: bento_save_args::shape",
+    ][::core::mem::offset_of!(bento_save_args, shape) - 0usize];
+    [
+        "Offset of field: bento_save_args::out",
+    ][::core::mem::offset_of!(bento_save_args, out) - 8usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_load_args {
+    pub state: bento_bytes,
+    pub shape: u64,
+    pub instance: *mut core::ffi::c_void,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_load_args"][::core::mem::size_of::<bento_load_args>() - 32usize];
+    [
+        "Alignment of bento_load_args",
+    ][::core::mem::align_of::<bento_load_args>() - 8usize];
+    [
+        "Offset of field: bento_load_args::state",
+    ][::core::mem::offset_of!(bento_load_args, state) - 0usize];
+    [
+        "Offset of field: bento_load_args::shape",
+    ][::core::mem::offset_of!(bento_load_args, shape) - 16usize];
+    [
+        "Offset of field: bento_load_args::instance",
+    ][::core::mem::offset_of!(bento_load_args, instance) - 24usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_drop_instance_args {
+    pub pad: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of bento_drop_instance_args",
+    ][::core::mem::size_of::<bento_drop_instance_args>() - 4usize];
+    [
+        "Alignment of bento_drop_instance_args",
+    ][::core::mem::align_of::<bento_drop_instance_args>() - 4usize];
+    [
+        "Offset of field: bento_drop_instance_args::pad",
+    ][::core::mem::offset_of!(bento_drop_instance_args, pad) - 0usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_save_inode_args {
+    pub ino: u64,
+    pub data: *mut core::ffi::c_void,
+    pub shape: u64,
+    pub out: *mut bento_state,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of bento_save_inode_args",
+    ][::core::mem::size_of::<bento_save_inode_args>() - 32usize];
+    [
+        "Alignment of bento_save_inode_args",
+    ][::core::mem::align_of::<bento_save_inode_args>() - 8usize];
+    [
+        "Offset of field: bento_save_inode_args::ino",
+    ][::core::mem::offset_of!(bento_save_inode_args, ino) - 0usize];
+    [
+        "Offset of field: bento_save_inode_args::data",
+    ][::core::mem::offset_of!(bento_save_inode_args, data) - 8usize];
+    [
+        "Offset of field: bento_save_inode_args::shape",
+    ][::core::mem::offset_of!(bento_save_inode_args, shape) - 16usize];
+    [
+        "Offset of field: bento_save_inode_args::out",
+    ][::core::mem::offset_of!(bento_save_inode_args, out) - 24usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_migrate_inode_args {
+    pub ino: u64,
+    pub state: bento_bytes,
+    pub shape: u64,
+    pub data: *mut core::ffi::c_void,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of bento_migrate_inode_args",
+    ][::core::mem::size_of::<bento_migrate_inode_args>() - 40usize];
+    [
+        "Alignment of bento_migrate_inode_args",
+    ][::core::mem::align_of::<bento_migrate_inode_args>() - 8usize];
+    [
+        "Offset of field: bento_migrate_inode_args::ino",
+    ][::core::mem::offset_of!(bento_migrate_inode_args, ino) - 0usize];
+    [
+        "Offset of field: bento_migrate_inode_args::state",
+    ][::core::mem::offset_of!(bento_migrate_inode_args, state) - 8usize];
+    [
+        "Offset of field: bento_migrate_inode_args::shape",
+    ][::core::mem::offset_of!(bento_migrate_inode_args, shape) - 24usize];
+    [
+        "Offset of field: bento_migrate_inode_args::data",
+    ][::core::mem::offset_of!(bento_migrate_inode_args, data) - 32usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_drop_inode_args {
+    pub data: *mut core::ffi::c_void,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of bento_drop_inode_args",
+    ][::core::mem::size_of::<bento_drop_inode_args>() - 8usize];
+    [
+        "Alignment of bento_drop_inode_args",
+    ][::core::mem::align_of::<bento_drop_inode_args>() - 8usize];
+    [
+        "Offset of field: bento_drop_inode_args::data",
+    ][::core::mem::offset_of!(bento_drop_inode_args, data) - 0usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct bento_ops {
     pub size: u32,
     pub abi: u32,
@@ -1139,6 +1309,17 @@ pub struct bento_ops {
     pub data: u32,
     pub handlers: u64,
     pub inode_data_size: u64,
+    pub instance_size: u64,
+    pub on_panic: u32,
+    pub pad: u32,
+    pub loads: bento_shapes,
+    pub saves: bento_shapes,
+    pub inode_loads: bento_shapes,
+    pub inode_saves: bento_shapes,
+    pub layout: bento_bytes,
+    pub place: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_place_args) -> i64,
+    >,
     pub mount: ::core::option::Option<
         unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_mount_args) -> i64,
     >,
@@ -1298,10 +1479,40 @@ pub struct bento_ops {
     pub get_parent: ::core::option::Option<
         unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
     >,
+    pub save: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_save_args) -> i64,
+    >,
+    pub load: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_load_args) -> i64,
+    >,
+    pub drop_instance: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_drop_instance_args,
+        ) -> i64,
+    >,
+    pub save_inode: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_save_inode_args,
+        ) -> i64,
+    >,
+    pub migrate_inode: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_migrate_inode_args,
+        ) -> i64,
+    >,
+    pub drop_inode: ::core::option::Option<
+        unsafe extern "C" fn(
+            call: *mut bento_call,
+            args: *mut bento_drop_inode_args,
+        ) -> i64,
+    >,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_ops"][::core::mem::size_of::<bento_ops>() - 400usize];
+    ["Size of bento_ops"][::core::mem::size_of::<bento_ops>() - 1032usize];
     ["Alignment of bento_ops"][::core::mem::align_of::<bento_ops>() - 8usize];
     [
         "Offset of field: bento_ops::size",
@@ -1325,137 +1536,182 @@ const _: () = {
         "Offset of field: bento_ops::inode_data_size",
     ][::core::mem::offset_of!(bento_ops, inode_data_size) - 40usize];
     [
+        "Offset of field: bento_ops::instance_size",
+    ][::core::mem::offset_of!(bento_ops, instance_size) - 48usize];
+    [
+        "Offset of field: bento_ops::on_panic",
+    ][::core::mem::offset_of!(bento_ops, on_panic) - 56usize];
+    [
+        "Offset of field: bento_ops::pad",
+    ][::core::mem::offset_of!(bento_ops, pad) - 60usize];
+    [
+        "Offset of field: bento_ops::loads",
+    ][::core::mem::offset_of!(bento_ops, loads) - 64usize];
+    [
+        "Offset of field: bento_ops::saves",
+    ][::core::mem::offset_of!(bento_ops, saves) - 200usize];
+    [
+        "Offset of field: bento_ops::inode_loads",
+    ][::core::mem::offset_of!(bento_ops, inode_loads) - 336usize];
+    [
+        "Offset of field: bento_ops::inode_saves",
+    ][::core::mem::offset_of!(bento_ops, inode_saves) - 472usize];
+    [
+        "Offset of field: bento_ops::layout",
+    ][::core::mem::offset_of!(bento_ops, layout) - 608usize];
+    [
+        "Offset of field: bento_ops::place",
+    ][::core::mem::offset_of!(bento_ops, place) - 624usize];
+    [
         "Offset of field: bento_ops::mount",
-    ][::core::mem::offset_of!(bento_ops, mount) - 48usize];
+    ][::core::mem::offset_of!(bento_ops, mount) - 632usize];
     [
         "Offset of field: bento_ops::unmount",
-    ][::core::mem::offset_of!(bento_ops, unmount) - 56usize];
+    ][::core::mem::offset_of!(bento_ops, unmount) - 640usize];
     [
         "Offset of field: bento_ops::statfs",
-    ][::core::mem::offset_of!(bento_ops, statfs) - 64usize];
+    ][::core::mem::offset_of!(bento_ops, statfs) - 648usize];
     [
         "Offset of field: bento_ops::sync_fs",
-    ][::core::mem::offset_of!(bento_ops, sync_fs) - 72usize];
+    ][::core::mem::offset_of!(bento_ops, sync_fs) - 656usize];
     [
         "Offset of field: bento_ops::reconfigure",
-    ][::core::mem::offset_of!(bento_ops, reconfigure) - 80usize];
+    ][::core::mem::offset_of!(bento_ops, reconfigure) - 664usize];
     [
         "Offset of field: bento_ops::freeze",
-    ][::core::mem::offset_of!(bento_ops, freeze) - 88usize];
+    ][::core::mem::offset_of!(bento_ops, freeze) - 672usize];
     [
         "Offset of field: bento_ops::thaw",
-    ][::core::mem::offset_of!(bento_ops, thaw) - 96usize];
+    ][::core::mem::offset_of!(bento_ops, thaw) - 680usize];
     [
         "Offset of field: bento_ops::load_inode",
-    ][::core::mem::offset_of!(bento_ops, load_inode) - 104usize];
+    ][::core::mem::offset_of!(bento_ops, load_inode) - 688usize];
     [
         "Offset of field: bento_ops::write_inode",
-    ][::core::mem::offset_of!(bento_ops, write_inode) - 112usize];
+    ][::core::mem::offset_of!(bento_ops, write_inode) - 696usize];
     [
         "Offset of field: bento_ops::evict_inode",
-    ][::core::mem::offset_of!(bento_ops, evict_inode) - 120usize];
+    ][::core::mem::offset_of!(bento_ops, evict_inode) - 704usize];
     [
         "Offset of field: bento_ops::forget_inode",
-    ][::core::mem::offset_of!(bento_ops, forget_inode) - 128usize];
+    ][::core::mem::offset_of!(bento_ops, forget_inode) - 712usize];
     [
         "Offset of field: bento_ops::lookup",
-    ][::core::mem::offset_of!(bento_ops, lookup) - 136usize];
+    ][::core::mem::offset_of!(bento_ops, lookup) - 720usize];
     [
         "Offset of field: bento_ops::create",
-    ][::core::mem::offset_of!(bento_ops, create) - 144usize];
+    ][::core::mem::offset_of!(bento_ops, create) - 728usize];
     [
         "Offset of field: bento_ops::mkdir",
-    ][::core::mem::offset_of!(bento_ops, mkdir) - 152usize];
+    ][::core::mem::offset_of!(bento_ops, mkdir) - 736usize];
     [
         "Offset of field: bento_ops::mknod",
-    ][::core::mem::offset_of!(bento_ops, mknod) - 160usize];
+    ][::core::mem::offset_of!(bento_ops, mknod) - 744usize];
     [
         "Offset of field: bento_ops::symlink",
-    ][::core::mem::offset_of!(bento_ops, symlink) - 168usize];
+    ][::core::mem::offset_of!(bento_ops, symlink) - 752usize];
     [
         "Offset of field: bento_ops::link",
-    ][::core::mem::offset_of!(bento_ops, link) - 176usize];
+    ][::core::mem::offset_of!(bento_ops, link) - 760usize];
     [
         "Offset of field: bento_ops::unlink",
-    ][::core::mem::offset_of!(bento_ops, unlink) - 184usize];
+    ][::core::mem::offset_of!(bento_ops, unlink) - 768usize];
     [
         "Offset of field: bento_ops::rmdir",
-    ][::core::mem::offset_of!(bento_ops, rmdir) - 192usize];
+    ][::core::mem::offset_of!(bento_ops, rmdir) - 776usize];
     [
         "Offset of field: bento_ops::rename",
-    ][::core::mem::offset_of!(bento_ops, rename) - 200usize];
+    ][::core::mem::offset_of!(bento_ops, rename) - 784usize];
     [
         "Offset of field: bento_ops::tmpfile",
-    ][::core::mem::offset_of!(bento_ops, tmpfile) - 208usize];
+    ][::core::mem::offset_of!(bento_ops, tmpfile) - 792usize];
     [
         "Offset of field: bento_ops::get_link",
-    ][::core::mem::offset_of!(bento_ops, get_link) - 216usize];
+    ][::core::mem::offset_of!(bento_ops, get_link) - 800usize];
     [
         "Offset of field: bento_ops::setattr",
-    ][::core::mem::offset_of!(bento_ops, setattr) - 224usize];
+    ][::core::mem::offset_of!(bento_ops, setattr) - 808usize];
     [
         "Offset of field: bento_ops::getattr",
-    ][::core::mem::offset_of!(bento_ops, getattr) - 232usize];
+    ][::core::mem::offset_of!(bento_ops, getattr) - 816usize];
     [
         "Offset of field: bento_ops::permission",
-    ][::core::mem::offset_of!(bento_ops, permission) - 240usize];
+    ][::core::mem::offset_of!(bento_ops, permission) - 824usize];
     [
         "Offset of field: bento_ops::getxattr",
-    ][::core::mem::offset_of!(bento_ops, getxattr) - 248usize];
+    ][::core::mem::offset_of!(bento_ops, getxattr) - 832usize];
     [
         "Offset of field: bento_ops::listxattr",
-    ][::core::mem::offset_of!(bento_ops, listxattr) - 256usize];
+    ][::core::mem::offset_of!(bento_ops, listxattr) - 840usize];
     [
         "Offset of field: bento_ops::setxattr",
-    ][::core::mem::offset_of!(bento_ops, setxattr) - 264usize];
+    ][::core::mem::offset_of!(bento_ops, setxattr) - 848usize];
     [
         "Offset of field: bento_ops::removexattr",
-    ][::core::mem::offset_of!(bento_ops, removexattr) - 272usize];
+    ][::core::mem::offset_of!(bento_ops, removexattr) - 856usize];
     [
         "Offset of field: bento_ops::fileattr_get",
-    ][::core::mem::offset_of!(bento_ops, fileattr_get) - 280usize];
+    ][::core::mem::offset_of!(bento_ops, fileattr_get) - 864usize];
     [
         "Offset of field: bento_ops::fileattr_set",
-    ][::core::mem::offset_of!(bento_ops, fileattr_set) - 288usize];
+    ][::core::mem::offset_of!(bento_ops, fileattr_set) - 872usize];
     [
         "Offset of field: bento_ops::iterate",
-    ][::core::mem::offset_of!(bento_ops, iterate) - 296usize];
+    ][::core::mem::offset_of!(bento_ops, iterate) - 880usize];
     [
         "Offset of field: bento_ops::open",
-    ][::core::mem::offset_of!(bento_ops, open) - 304usize];
+    ][::core::mem::offset_of!(bento_ops, open) - 888usize];
     [
         "Offset of field: bento_ops::release",
-    ][::core::mem::offset_of!(bento_ops, release) - 312usize];
+    ][::core::mem::offset_of!(bento_ops, release) - 896usize];
     [
         "Offset of field: bento_ops::flush",
-    ][::core::mem::offset_of!(bento_ops, flush) - 320usize];
+    ][::core::mem::offset_of!(bento_ops, flush) - 904usize];
     [
         "Offset of field: bento_ops::fsync",
-    ][::core::mem::offset_of!(bento_ops, fsync) - 328usize];
+    ][::core::mem::offset_of!(bento_ops, fsync) - 912usize];
     [
         "Offset of field: bento_ops::read",
-    ][::core::mem::offset_of!(bento_ops, read) - 336usize];
+    ][::core::mem::offset_of!(bento_ops, read) - 920usize];
     [
         "Offset of field: bento_ops::write",
-    ][::core::mem::offset_of!(bento_ops, write) - 344usize];
+    ][::core::mem::offset_of!(bento_ops, write) - 928usize];
     [
         "Offset of field: bento_ops::fallocate",
-    ][::core::mem::offset_of!(bento_ops, fallocate) - 352usize];
+    ][::core::mem::offset_of!(bento_ops, fallocate) - 936usize];
     [
         "Offset of field: bento_ops::ioctl",
-    ][::core::mem::offset_of!(bento_ops, ioctl) - 360usize];
+    ][::core::mem::offset_of!(bento_ops, ioctl) - 944usize];
     [
         "Offset of field: bento_ops::poll",
-    ][::core::mem::offset_of!(bento_ops, poll) - 368usize];
+    ][::core::mem::offset_of!(bento_ops, poll) - 952usize];
     [
         "Offset of field: bento_ops::seek",
-    ][::core::mem::offset_of!(bento_ops, seek) - 376usize];
+    ][::core::mem::offset_of!(bento_ops, seek) - 960usize];
     [
         "Offset of field: bento_ops::fadvise",
-    ][::core::mem::offset_of!(bento_ops, fadvise) - 384usize];
+    ][::core::mem::offset_of!(bento_ops, fadvise) - 968usize];
     [
         "Offset of field: bento_ops::get_parent",
-    ][::core::mem::offset_of!(bento_ops, get_parent) - 392usize];
+    ][::core::mem::offset_of!(bento_ops, get_parent) - 976usize];
+    [
+        "Offset of field: bento_ops::save",
+    ][::core::mem::offset_of!(bento_ops, save) - 984usize];
+    [
+        "Offset of field: bento_ops::load",
+    ][::core::mem::offset_of!(bento_ops, load) - 992usize];
+    [
+        "Offset of field: bento_ops::drop_instance",
+    ][::core::mem::offset_of!(bento_ops, drop_instance) - 1000usize];
+    [
+        "Offset of field: bento_ops::save_inode",
+    ][::core::mem::offset_of!(bento_ops, save_inode) - 1008usize];
+    [
+        "Offset of field: bento_ops::migrate_inode",
+    ][::core::mem::offset_of!(bento_ops, migrate_inode) - 1016usize];
+    [
+        "Offset of field: bento_ops::drop_inode",
+    ][::core::mem::offset_of!(bento_ops, drop_inode) - 1024usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1522,6 +1778,12 @@ unsafe extern "C" {
     pub fn bento_poison(call: *mut bento_call);
 }
 unsafe extern "C" {
+    pub fn bento_lock_poisoned(call: *mut bento_call, lock: *const core::ffi::c_void);
+}
+unsafe extern "C" {
+    pub fn bento_lock_refused(call: *mut bento_call, lock: *const core::ffi::c_void);
+}
+unsafe extern "C" {
     pub fn bento_alloc(size: usize, align: usize) -> *mut core::ffi::c_void;
 }
 unsafe extern "C" {
@@ -1552,6 +1814,9 @@ unsafe extern "C" {
         ino: u64,
         out: *mut *mut bento_inode,
     ) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_inode_resolve(call: *mut bento_call, inode: *mut bento_inode) -> i32;
 }
 unsafe extern "C" {
     pub fn bento_inode_wake(call: *mut bento_call, inode: *mut bento_inode);
@@ -1595,6 +1860,14 @@ unsafe extern "C" {
         source: *mut bento_source,
         pos: u64,
         ptr: *mut u8,
+        len: usize,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_state_put(
+        call: *mut bento_call,
+        out: *mut bento_state,
+        ptr: *const u8,
         len: usize,
     ) -> i32;
 }
@@ -1669,6 +1942,25 @@ const _: () = {
         "Offset of field: bento_regs::rdx",
     ][::core::mem::offset_of!(bento_regs, rdx) - 72usize];
 };
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_place_args {
+    pub regs: *const bento_regs,
+    pub at: bento_location,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_place_args"][::core::mem::size_of::<bento_place_args>() - 32usize];
+    [
+        "Alignment of bento_place_args",
+    ][::core::mem::align_of::<bento_place_args>() - 8usize];
+    [
+        "Offset of field: bento_place_args::regs",
+    ][::core::mem::offset_of!(bento_place_args, regs) - 0usize];
+    [
+        "Offset of field: bento_place_args::at",
+    ][::core::mem::offset_of!(bento_place_args, at) - 8usize];
+};
 unsafe extern "C" {
     pub fn bento_resume(regs: *const bento_regs);
 }
@@ -1691,6 +1983,12 @@ pub struct bento_host {
         ),
     >,
     pub poison: ::core::option::Option<unsafe extern "C" fn(arg1: *mut bento_call)>,
+    pub lock_poisoned: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *const core::ffi::c_void),
+    >,
+    pub lock_refused: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *const core::ffi::c_void),
+    >,
     pub alloc: ::core::option::Option<
         unsafe extern "C" fn(arg1: usize, arg2: usize) -> *mut core::ffi::c_void,
     >,
@@ -1722,6 +2020,9 @@ pub struct bento_host {
             arg2: u64,
             arg3: *mut *mut bento_inode,
         ) -> i32,
+    >,
+    pub inode_resolve: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_inode) -> i32,
     >,
     pub inode_wake: ::core::option::Option<
         unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_inode),
@@ -1766,6 +2067,14 @@ pub struct bento_host {
             arg5: usize,
         ) -> i32,
     >,
+    pub state_put: ::core::option::Option<
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: *mut bento_state,
+            arg3: *const u8,
+            arg4: usize,
+        ) -> i32,
+    >,
     pub wait: ::core::option::Option<unsafe extern "C" fn(arg1: *const u32, arg2: u32)>,
     pub wake: ::core::option::Option<unsafe extern "C" fn(arg1: *const u32, arg2: u32)>,
     pub lock_acquired: ::core::option::Option<
@@ -1785,7 +2094,7 @@ pub struct bento_host {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 200usize];
+    ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 232usize];
     ["Alignment of bento_host"][::core::mem::align_of::<bento_host>() - 8usize];
     [
         "Offset of field: bento_host::size",
@@ -1809,65 +2118,77 @@ const _: () = {
         "Offset of field: bento_host::poison",
     ][::core::mem::offset_of!(bento_host, poison) - 32usize];
     [
+        "Offset of field: bento_host::lock_poisoned",
+    ][::core::mem::offset_of!(bento_host, lock_poisoned) - 40usize];
+    [
+        "Offset of field: bento_host::lock_refused",
+    ][::core::mem::offset_of!(bento_host, lock_refused) - 48usize];
+    [
         "Offset of field: bento_host::alloc",
-    ][::core::mem::offset_of!(bento_host, alloc) - 40usize];
+    ][::core::mem::offset_of!(bento_host, alloc) - 56usize];
     [
         "Offset of field: bento_host::dealloc",
-    ][::core::mem::offset_of!(bento_host, dealloc) - 48usize];
+    ][::core::mem::offset_of!(bento_host, dealloc) - 64usize];
     [
         "Offset of field: bento_host::realloc",
-    ][::core::mem::offset_of!(bento_host, realloc) - 56usize];
+    ][::core::mem::offset_of!(bento_host, realloc) - 72usize];
     [
         "Offset of field: bento_host::inode_attr",
-    ][::core::mem::offset_of!(bento_host, inode_attr) - 64usize];
+    ][::core::mem::offset_of!(bento_host, inode_attr) - 80usize];
     [
         "Offset of field: bento_host::inode_update",
-    ][::core::mem::offset_of!(bento_host, inode_update) - 72usize];
+    ][::core::mem::offset_of!(bento_host, inode_update) - 88usize];
     [
         "Offset of field: bento_host::inode_get",
-    ][::core::mem::offset_of!(bento_host, inode_get) - 80usize];
+    ][::core::mem::offset_of!(bento_host, inode_get) - 96usize];
+    [
+        "Offset of field: bento_host::inode_resolve",
+    ][::core::mem::offset_of!(bento_host, inode_resolve) - 104usize];
     [
         "Offset of field: bento_host::inode_wake",
-    ][::core::mem::offset_of!(bento_host, inode_wake) - 88usize];
+    ][::core::mem::offset_of!(bento_host, inode_wake) - 112usize];
     [
         "Offset of field: bento_host::inode_invalidate",
-    ][::core::mem::offset_of!(bento_host, inode_invalidate) - 96usize];
+    ][::core::mem::offset_of!(bento_host, inode_invalidate) - 120usize];
     [
         "Offset of field: bento_host::generic_permission",
-    ][::core::mem::offset_of!(bento_host, generic_permission) - 104usize];
+    ][::core::mem::offset_of!(bento_host, generic_permission) - 128usize];
     [
         "Offset of field: bento_host::cred",
-    ][::core::mem::offset_of!(bento_host, cred) - 112usize];
+    ][::core::mem::offset_of!(bento_host, cred) - 136usize];
     [
         "Offset of field: bento_host::now",
-    ][::core::mem::offset_of!(bento_host, now) - 120usize];
+    ][::core::mem::offset_of!(bento_host, now) - 144usize];
     [
         "Offset of field: bento_host::random",
-    ][::core::mem::offset_of!(bento_host, random) - 128usize];
+    ][::core::mem::offset_of!(bento_host, random) - 152usize];
     [
         "Offset of field: bento_host::sink_put",
-    ][::core::mem::offset_of!(bento_host, sink_put) - 136usize];
+    ][::core::mem::offset_of!(bento_host, sink_put) - 160usize];
     [
         "Offset of field: bento_host::source_get",
-    ][::core::mem::offset_of!(bento_host, source_get) - 144usize];
+    ][::core::mem::offset_of!(bento_host, source_get) - 168usize];
+    [
+        "Offset of field: bento_host::state_put",
+    ][::core::mem::offset_of!(bento_host, state_put) - 176usize];
     [
         "Offset of field: bento_host::wait",
-    ][::core::mem::offset_of!(bento_host, wait) - 152usize];
+    ][::core::mem::offset_of!(bento_host, wait) - 184usize];
     [
         "Offset of field: bento_host::wake",
-    ][::core::mem::offset_of!(bento_host, wake) - 160usize];
+    ][::core::mem::offset_of!(bento_host, wake) - 192usize];
     [
         "Offset of field: bento_host::lock_acquired",
-    ][::core::mem::offset_of!(bento_host, lock_acquired) - 168usize];
+    ][::core::mem::offset_of!(bento_host, lock_acquired) - 200usize];
     [
         "Offset of field: bento_host::lock_released",
-    ][::core::mem::offset_of!(bento_host, lock_released) - 176usize];
+    ][::core::mem::offset_of!(bento_host, lock_released) - 208usize];
     [
         "Offset of field: bento_host::abandon",
-    ][::core::mem::offset_of!(bento_host, abandon) - 184usize];
+    ][::core::mem::offset_of!(bento_host, abandon) - 216usize];
     [
         "Offset of field: bento_host::resume",
-    ][::core::mem::offset_of!(bento_host, resume) - 192usize];
+    ][::core::mem::offset_of!(bento_host, resume) - 224usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

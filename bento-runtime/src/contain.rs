@@ -18,6 +18,11 @@ pub(crate) fn panicking() -> bool {
     UNWINDING.load(Ordering::Relaxed) != 0 && imp::this_call_is_unwinding()
 }
 
+/// The innermost call of this task; null where there is none, as in a test without a shim.
+pub(crate) fn this_call() -> *mut abi::bento_call {
+    imp::this_call()
+}
+
 /// Runs one handler; the result is what the thunk returns to the shim.
 #[inline(always)]
 pub(crate) fn contain(call: *mut abi::bento_call, handler: impl FnOnce() -> Result<i64>) -> i64 {
@@ -51,6 +56,7 @@ mod imp {
     use crate::errno::Errno;
     use crate::host;
     use crate::unwind::frames;
+    use crate::unwind::table::Place;
 
     /// The handler going in, the result coming out.
     union Slot<H> {
@@ -82,21 +88,26 @@ mod imp {
         }
     }
 
+    pub(super) fn this_call() -> *mut abi::bento_call {
+        // SAFETY: SAFETY.md G6: Rust runs below a trampoline's record only.
+        unsafe { (*frames::record()).call }
+    }
+
     pub(super) fn this_call_is_unwinding() -> bool {
-        // SAFETY: SAFETY.md G6, C1: Rust runs below a trampoline's record only.
-        unsafe { (*(*frames::record()).call).unwinding != 0 }
+        // SAFETY: SAFETY.md C1: the call lives as long as its record.
+        unsafe { (*this_call()).unwinding != 0 }
     }
 
     /// Ends this call with `errno`: unwinds, or abandons when it is unwinding already.
     #[cold]
     #[inline(never)]
     pub(crate) fn raise(errno: Errno, message: fmt::Arguments<'_>, at: &Location<'_>) -> ! {
-        raise_at(errno, message, at.file(), at.line(), at.column())
+        raise_at(errno, message, Place { file: at.file(), line: at.line(), column: at.column() })
     }
 
     #[cold]
     #[inline(never)]
-    pub(crate) fn raise_at(errno: Errno, message: fmt::Arguments<'_>, file: &str, line: u32, column: u32) -> ! {
+    pub(crate) fn raise_at(errno: Errno, message: fmt::Arguments<'_>, Place { file, line, column }: Place<'_>) -> ! {
         // SAFETY: SAFETY.md G6, C1: the record is live, and its call is this one.
         unsafe {
             let record = frames::record();
@@ -170,6 +181,10 @@ mod imp {
         host::panicked(call, format_args!("{message}"), at.file(), at.line(), at.column(), errno);
     }
 
+    pub(super) fn this_call() -> *mut abi::bento_call {
+        CALL.get()
+    }
+
     pub(super) fn this_call_is_unwinding() -> bool {
         std::thread::panicking()
     }
@@ -199,6 +214,10 @@ mod imp {
         let _ = super::unwound as fn(*mut abi::bento_call);
         let _ = call;
         handler()
+    }
+
+    pub(super) fn this_call() -> *mut abi::bento_call {
+        core::ptr::null_mut()
     }
 
     pub(super) fn this_call_is_unwinding() -> bool {

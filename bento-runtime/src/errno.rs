@@ -95,6 +95,7 @@ errnos! {
     EOVERFLOW = 75, "value too large";
     EILSEQ = 84, "illegal byte sequence";
     EOPNOTSUPP = 95, "operation not supported";
+    ETIMEDOUT = 110, "timed out";
     ESTALE = 116, "stale file handle";
     EUCLEAN = 117, "structure needs cleaning";
     EDQUOT = 122, "disk quota exceeded";

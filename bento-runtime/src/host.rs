@@ -139,6 +139,31 @@ pub(crate) fn inode_get(call: *mut abi::bento_call, ino: u64) -> Result<*mut abi
     if inode.is_null() { Err(Errno::EIO) } else { Ok(inode) }
 }
 
+#[cold]
+pub(crate) fn inode_resolve(call: *mut abi::bento_call, inode: *mut abi::bento_inode) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C5, C7.
+    Errno::check(unsafe { shim!(inode_resolve, bento_inode_resolve(call, inode)) }).map(drop)
+}
+
+pub(crate) fn state_put(call: *mut abi::bento_call, out: *mut abi::bento_state, bytes: &[u8]) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7: the shim copies.
+    Errno::check(unsafe { shim!(state_put, bento_state_put(call, out, bytes.as_ptr(), bytes.len())) }).map(drop)
+}
+
+/// A lock was let go by a call that unwinds.
+#[cold]
+pub(crate) fn lock_poisoned(call: *mut abi::bento_call, lock: *const ()) {
+    // SAFETY: SAFETY.md C1, C2, C7: the address is only compared.
+    unsafe { shim!(lock_poisoned, bento_lock_poisoned(call, lock.cast())) }
+}
+
+/// A call met such a lock.
+#[cold]
+pub(crate) fn lock_refused(call: *mut abi::bento_call, lock: *const ()) {
+    // SAFETY: SAFETY.md C1, C2, C7: the address is only compared.
+    unsafe { shim!(lock_refused, bento_lock_refused(call, lock.cast())) }
+}
+
 pub(crate) fn inode_wake(call: *mut abi::bento_call, inode: *mut abi::bento_inode) {
     // SAFETY: SAFETY.md C1, C5, C7.
     unsafe { shim!(inode_wake, bento_inode_wake(call, inode)) }

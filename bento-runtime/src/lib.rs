@@ -32,11 +32,13 @@ pub mod host;
 #[cfg(feature = "freestanding")]
 mod object;
 pub mod options;
+pub mod slot;
+pub mod state;
 pub mod sync;
 pub mod thunk;
 pub mod unwind;
 
-pub use bento_macros::{MountOptions, bento_fs};
+pub use bento_macros::{MountOptions, State, bento_fs};
 
 /// What a file system's source begins with: `use bento::prelude::*;`.
 pub mod prelude {
@@ -51,8 +53,9 @@ pub mod prelude {
         Statfs, Timestamp, WriteSource, XattrList, XattrValue, access, attributes,
     };
     pub use crate::options::{Octal, Size};
+    pub use crate::state::{Downgrade, Migrate, State};
     pub use crate::sync::{Mutex, RwLock};
-    pub use crate::{MountOptions, bento_fs};
+    pub use crate::{MountOptions, State, bento_fs};
 }
 
 /// Makes a crate the entry of one file system: the only place with linker-visible names.

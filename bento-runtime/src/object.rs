@@ -7,6 +7,8 @@ use core::panic::PanicInfo;
 use crate::contain;
 use crate::errno::Errno;
 use crate::host::memory;
+use crate::unwind::frames;
+use crate::unwind::table::Place;
 
 struct ShimHeap;
 
@@ -33,17 +35,28 @@ unsafe impl GlobalAlloc for ShimHeap {
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     let message = info.message();
-    match info.location() {
-        Some(at) => contain::raise(Errno::EIO, format_args!("{message}"), at),
-        None => contain::raise_at(Errno::EIO, format_args!("{message}"), "unknown", 0, 0),
-    }
+    let own = info.location().map(|at| Place { file: at.file(), line: at.line(), column: at.column() });
+    // Where the library panics, the author wants to know which of his lines made it.
+    let place = match own {
+        Some(place) if !place.file.starts_with(LIBRARY) => place,
+        // SAFETY: SAFETY.md G6: Rust runs below a record only.
+        _ => unsafe { frames::caller() }.or(own).unwrap_or(NOWHERE),
+    };
+    contain::raise_at(Errno::EIO, format_args!("{message}"), place)
 }
 
 #[alloc_error_handler]
 fn out_of_memory(layout: Layout) -> ! {
     let message = format_args!("out of memory: an allocation of {} bytes failed", layout.size());
-    contain::raise_at(Errno::ENOMEM, message, "heap", 0, 0)
+    // SAFETY: SAFETY.md G6: Rust runs below a record only.
+    let place = unsafe { frames::caller() }.unwrap_or(NOWHERE);
+    contain::raise_at(Errno::ENOMEM, message, place)
 }
+
+/// What the build calls the folder of `core` and `alloc`.
+const LIBRARY: &str = "/rustc/";
+
+const NOWHERE: Place<'static> = Place { file: "", line: 0, column: 0 };
 
 /// Named by every function's unwind table and never called: the tables are read by [`crate::unwind`].
 #[lang = "eh_personality"]

@@ -5,7 +5,6 @@
 #![allow(clippy::undocumented_unsafe_blocks)] // a shim's side of the contract, in a test
 
 use std::mem::{MaybeUninit, zeroed};
-use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex as StdMutex, Once};
 
@@ -15,19 +14,33 @@ use bento::prelude::*;
 static LIVE_NODES: AtomicUsize = AtomicUsize::new(0);
 static PANICS: StdMutex<Vec<String>> = StdMutex::new(Vec::new());
 
+#[derive(State)]
 struct Node {
+    #[state(1)]
     number: u64,
+    #[state(2)]
     text: Mutex<Vec<u8>>,
+    #[state(skip)]
+    _live: Live,
 }
 
 impl Node {
     fn new(number: u64) -> Node {
-        LIVE_NODES.fetch_add(1, Ordering::SeqCst);
-        Node { number, text: Mutex::new(b"text".to_vec()) }
+        Node { number, text: Mutex::new(b"text".to_vec()), _live: Live::default() }
     }
 }
 
-impl Drop for Node {
+/// Counts the nodes there are.
+struct Live(());
+
+impl Default for Live {
+    fn default() -> Live {
+        LIVE_NODES.fetch_add(1, Ordering::SeqCst);
+        Live(())
+    }
+}
+
+impl Drop for Live {
     fn drop(&mut self) {
         LIVE_NODES.fetch_sub(1, Ordering::SeqCst);
     }
@@ -35,6 +48,7 @@ impl Drop for Node {
 
 #[bento_fs(name = "thunkfs", version = 1)]
 struct ThunkFs {
+    #[state(1)]
     mounted_as: Vec<u8>,
 }
 
@@ -152,6 +166,28 @@ unsafe extern "C" fn source_get(
     0
 }
 
+/// There is no older version here whose data could be taken.
+unsafe extern "C" fn inode_resolve(_: *mut bento_call, _: *mut bento_inode) -> i32 {
+    -Errno::EIO.get()
+}
+
+static POISONED: AtomicUsize = AtomicUsize::new(0);
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "C" fn lock_poisoned(_: *mut bento_call, lock: *const core::ffi::c_void) {
+    POISONED.store(lock.addr(), Ordering::SeqCst);
+}
+
+unsafe extern "C" fn lock_refused(_: *mut bento_call, lock: *const core::ffi::c_void) {
+    REFUSED.store(lock.addr(), Ordering::SeqCst);
+}
+
+unsafe extern "C" fn state_put(_: *mut bento_call, out: *mut bento_state, ptr: *const u8, len: usize) -> i32 {
+    let more = unsafe { std::slice::from_raw_parts(ptr, len) };
+    unsafe { (*out.cast::<Vec<u8>>()).extend_from_slice(more) };
+    0
+}
+
 unsafe extern "C" fn log(_: *mut bento_super, _: u32, _: bento_bytes) {}
 
 fn install() {
@@ -165,6 +201,10 @@ fn install() {
         host.sink_put = Some(sink_put);
         host.source_get = Some(source_get);
         host.log = Some(log);
+        host.inode_resolve = Some(inode_resolve);
+        host.lock_poisoned = Some(lock_poisoned);
+        host.lock_refused = Some(lock_refused);
+        host.state_put = Some(state_put);
         bento::host::install(Box::leak(Box::new(host))).unwrap();
     });
 }
@@ -193,6 +233,7 @@ impl Mount {
     fn new(options: &str) -> Result<Mount, i64> {
         install();
         let mut mount = Mount { call: unsafe { zeroed() }, root: Box::into_raw(Box::new(unsafe { zeroed() })) };
+        mount.call.generation = 1;
         let mut args: bento_mount_args = unsafe { zeroed() };
         (args.source, args.options) = (bytes(b"none"), bytes(options.as_bytes()));
         let result = call!(mount, mount, args);
@@ -277,12 +318,12 @@ fn data_are_attached_read_and_dropped_once() {
 fn an_inode_without_data_or_poisoned_answers_eio() {
     let _alone = alone();
     let mut mount = Mount::new("").unwrap();
-    unsafe { (*mount.root).flags = BENTO_INODE_POISONED };
+    unsafe { (*mount.root).data_generation = 0 };
     assert_eq!(mount.lookup("next"), -i64::from(Errno::EIO.get()));
-    unsafe { (*mount.root).flags = 0 };
-    let data = unsafe { std::mem::replace(&mut (*mount.root).data, null_mut()) };
+    unsafe { (*mount.root).data_generation = 2 };
     assert_eq!(mount.lookup("next"), -i64::from(Errno::EIO.get()));
-    unsafe { (*mount.root).data = data };
+    unsafe { (*mount.root).data_generation = 1 };
+    assert_eq!(mount.lookup("next"), 8);
 }
 
 #[test]
@@ -308,6 +349,12 @@ fn a_lock_held_by_a_panic_is_poisoned_and_ends_later_calls() {
     assert_eq!(mount.lookup("locked"), -i64::from(Errno::EIO.get()));
     let panics = PANICS.lock().unwrap().clone();
     assert!(panics[0].contains("poisoned by an earlier panic"), "{panics:?}");
+    // The shim is told of both, and whose data the lock lies in.
+    let data = unsafe { (*mount.root).data }.addr();
+    for lock in [&POISONED, &REFUSED] {
+        let lock = lock.swap(0, Ordering::SeqCst);
+        assert!((data..data + OPS.inode_data_size as usize).contains(&lock), "{lock:#x}, and the data is at {data:#x}");
+    }
 }
 
 #[test]
@@ -370,4 +417,65 @@ fn one_inode_may_come_twice_in_a_call() {
     (args.old_dir, args.new_dir, args.inode) = (root, root, root);
     (args.old_name, args.new_name) = (bytes(b"a"), bytes(b"b"));
     assert_eq!(call!(mount, rename, args), 0);
+}
+
+#[test]
+fn an_instance_and_its_inodes_cross_to_another_one() {
+    let _alone = alone();
+    let mut mount = Mount::new("").unwrap();
+    let mut state = Vec::<u8>::new();
+    let out = (&raw mut state).cast::<bento_state>();
+    let mut save: bento_save_args = unsafe { zeroed() };
+    (save.shape, save.out) = (OPS.saves.shape[0], out);
+    assert_eq!(call!(mount, save, save), 0);
+
+    let mut load: bento_load_args = unsafe { zeroed() };
+    (load.shape, load.state) = (save.shape, bytes(&state));
+    assert_eq!(call!(mount, load, load), 0);
+    let old = std::mem::replace(&mut mount.call.instance, load.instance);
+    assert_eq!(mount.lookup("source"), 4);
+
+    let mut data = Vec::<u8>::new();
+    let mut save_inode: bento_save_inode_args = unsafe { zeroed() };
+    (save_inode.data, save_inode.shape) = (unsafe { (*mount.root).data }, OPS.inode_saves.shape[0]);
+    save_inode.out = (&raw mut data).cast();
+    assert_eq!(call!(mount, save_inode, save_inode), 0);
+    let mut migrate: bento_migrate_inode_args = unsafe { zeroed() };
+    (migrate.shape, migrate.state) = (save_inode.shape, bytes(&data));
+    assert_eq!(call!(mount, migrate_inode, migrate), 0);
+    assert_eq!(LIVE_NODES.load(Ordering::SeqCst), 2);
+    let mut drop_inode: bento_drop_inode_args = unsafe { zeroed() };
+    drop_inode.data = unsafe { std::mem::replace(&mut (*mount.root).data, migrate.data) };
+    assert_eq!(call!(mount, drop_inode, drop_inode), 0);
+    assert_eq!(LIVE_NODES.load(Ordering::SeqCst), 1);
+    assert_eq!(mount.lookup("next"), 8);
+
+    // The old instance goes by its own thunk.
+    let new = std::mem::replace(&mut mount.call.instance, old);
+    let mut drop_instance = bento_drop_instance_args { pad: 0 };
+    assert_eq!(call!(mount, drop_instance, drop_instance), 0);
+    mount.call.instance = new;
+}
+
+#[test]
+fn state_of_another_shape_or_name_is_refused() {
+    let _alone = alone();
+    let mut mount = Mount::new("").unwrap();
+    let mut state = Vec::<u8>::new();
+    let mut save: bento_save_args = unsafe { zeroed() };
+    (save.shape, save.out) = (OPS.saves.shape[0], (&raw mut state).cast());
+    assert_eq!(call!(mount, save, save), 0);
+    let mut load: bento_load_args = unsafe { zeroed() };
+    (load.shape, load.state) = (save.shape ^ 1, bytes(&state));
+    assert_eq!(call!(mount, load, load), -i64::from(Errno::EINVAL.get()));
+    // `thunkfs` becomes `thunkft`.
+    let at = state.windows(7).position(|bytes| bytes == b"thunkfs").unwrap();
+    state[at + 6] += 1;
+    (load.shape, load.state) = (save.shape, bytes(&state));
+    assert_eq!(call!(mount, load, load), -i64::from(Errno::EINVAL.get()));
+    for end in 0..state.len() {
+        load.state = bytes(&state[..end]);
+        assert!(call!(mount, load, load) < 0, "{end} bytes");
+    }
+    assert!(load.instance.is_null());
 }

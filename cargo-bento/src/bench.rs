@@ -1,75 +1,148 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! `cargo bento bench`: memfs beside tmpfs, and memfs over FUSE, in the same kernel and the same run. One CPU, QEMU
 //! counting instructions (a nanosecond of CPU time is an instruction), one file system per boot, the first round
-//! discarded, medians with their spread. It sees no cache misses and no contention, and is kind to FUSE for that.
+//! discarded, medians with their spread. What counting cannot see is measured in time, natively (`native`).
 
 mod layers;
+mod native;
+mod report;
+mod upgrade;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use crate::cli::BenchArgs;
+use crate::fetch::Kernel;
 use crate::project::Project;
 use crate::suites::{Place, guest, tools};
 use crate::vm::{self, Disk, Output, RunSpec};
 use crate::{build, fetch, project, setup, ui};
 
-/// What is measured, each in a boot of its own.
-const SIDES: [&str; 5] = ["memfs", "tmpfs", "memfs-fuse", "ext4", "hellofs"];
+/// What is measured.
+const SIDES: [&str; 5] = ["memfs-fuse", "ext4", "memfs", "tmpfs", "hellofs"];
 
-/// The budget, which is no side.
+/// The guests, the longest first: a side, and groups of workloads (of bench.sh) if not all of them.
+const GUESTS: [(&str, &str); 6] = [
+    ("memfs-fuse", "meta,fstat,calls,io,untar"),
+    ("memfs-fuse", "git-clone"),
+    ("ext4", ""),
+    ("memfs", ""),
+    ("tmpfs", ""),
+    ("hellofs", ""),
+];
+
+/// What is no side: the budget, and what is measured in time.
 const LAYERS: &str = "layers";
+const NATIVE: &str = "native";
 
 const FILES: u64 = 10_000;
-const CALLS: u64 = 200_000;
+const CALLS: u64 = 50_000;
 const MIB: u64 = 32;
 
 /// CPU time in nanoseconds of each round, the first left out; by workload.
 type Figures = BTreeMap<String, Vec<u64>>;
+/// By side.
+type All = BTreeMap<&'static str, Figures>;
 
 pub fn run(args: &BenchArgs) -> Result<u8> {
+    if args.filter.as_deref() == Some("upgrade") {
+        return upgrade::run(args);
+    }
     if args.rounds < 2 {
         bail!("--rounds {}: the first round is discarded, so at least 2 are needed", args.rounds);
     }
-    if let Some(side) = args.side.iter().find(|side| *side != LAYERS && !SIDES.contains(&side.as_str())) {
-        bail!("--side {side} is not one of {}, {LAYERS}", SIDES.join(", "));
+    let known = |side: &str| SIDES.contains(&side) || [LAYERS, NATIVE].contains(&side);
+    if let Some(side) = args.side.iter().find(|side| !known(side)) {
+        bail!("--side {side} is not one of {}, {LAYERS}, {NATIVE}", SIDES.join(", "));
     }
     let wanted = |side: &str| args.side.is_empty() || args.side.iter().any(|one| one == side);
+    let whole = args.side.is_empty() && args.filter.is_none();
+    if args.write_book && !whole {
+        bail!("--write-book writes the whole page: give it without --side and without a filter");
+    }
     let place = Place::find(&std::env::current_dir()?)?;
     setup::packages()?;
-    let mut all = BTreeMap::new();
-    for side in SIDES.into_iter().filter(|side| wanted(side)) {
-        let step = ui::step(format!("measure {side}"));
-        all.insert(side, measure(&place, side, args)?);
+    let guests: Vec<_> = GUESTS.into_iter().filter(|(side, _)| wanted(side)).collect();
+    let all = measure(&place, &guests, args)?;
+    let mut text = report::workloads(&all, args.rounds - 1);
+    text += &report::empty_call(&all);
+    if wanted(NATIVE) {
+        let step = ui::step("time a call and a git clone natively");
+        text += &native::call(&place)?;
+        text += "\n";
+        // Not every machine lets a user mount.
+        text += &native::clone(&place, report::ratio(&all, "git-clone", "memfs-fuse", "memfs"))
+            .unwrap_or_else(|error| format!("The native git clone was left out: {error:#}.\n"));
         step.done("");
     }
-    let mut report = report(&all, args.rounds - 1);
     if wanted(LAYERS) {
         let step = ui::step("count the instructions of each layer");
-        report += "\n";
-        report += &layers::table(&place)?;
+        text += "\n";
+        text += &layers::render(&layers::measure(&place)?, &all);
         step.done("");
     }
-    println!("{report}");
+    println!("{text}");
     if args.write_book {
         let path = place.root.join("book/src/budget.md");
-        fs::write(&path, book(&report)).with_context(|| format!("{} cannot be written", path.display()))?;
+        fs::write(&path, report::book(&text)).with_context(|| format!("{} cannot be written", path.display()))?;
         ui::say(format!("written to {}", path.display()));
     }
     Ok(0)
 }
 
-fn measure(place: &Place, side: &str, args: &BenchArgs) -> Result<Figures> {
+/// Everything is built first, then the guests run side by side: counting instructions does not mind company.
+fn measure(place: &Place, guests: &[(&'static str, &str)], args: &BenchArgs) -> Result<All> {
     let kernel = fetch::kernel("6.12")?;
+    let mut open = Vec::new();
+    for (side, part) in guests {
+        open.push((*side, *part, spec(place, &kernel, side, part, args)?));
+    }
+    vm::prepare(&kernel)?;
+    open.reverse();
+    // One more than there are CPUs, because one may be waiting for the disk.
+    let at_a_time = thread::available_parallelism().map_or(2, |cpus| cpus.get() + 1);
+    let (open, all, failed) = (Mutex::new(open), Mutex::new(All::new()), Mutex::new(None));
+    thread::scope(|scope| {
+        for _ in 0..at_a_time {
+            scope.spawn(|| {
+                let next = || lock(&open).pop();
+                while let Some((side, part, spec)) = next() {
+                    let step = ui::step(format!("measure {side} {part}"));
+                    match boot(side, &spec) {
+                        Ok(figures) => {
+                            lock(&all).entry(side).or_default().extend(figures);
+                            step.done("");
+                        }
+                        Err(error) => {
+                            lock(&open).clear();
+                            *lock(&failed) = Some(error);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    match failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        Some(error) => Err(error),
+        None => Ok(all.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn spec<'k>(place: &Place, kernel: &'k Kernel, side: &str, part: &str, args: &BenchArgs) -> Result<RunSpec<'k>> {
     let (repository, _) = tools::repository()?;
-    let mut spec = RunSpec::new(&kernel, &["bash /bento/suites/bench.sh"]);
+    let mut spec = RunSpec::new(kernel, &["bash /bento/suites/bench.sh"]);
     if side == "memfs" || side == "hellofs" {
-        let built = build::modules(&guest::projects(&place.root, &[side])?, &kernel, &[])?;
+        let built = build::modules(&guest::projects(&place.root, &[side])?, kernel, &[])?;
         spec = spec.module(built.bento);
         for module in built.file_systems {
             spec = spec.module(module);
@@ -88,15 +161,21 @@ fn measure(place: &Place, side: &str, args: &BenchArgs) -> Result<Figures> {
     for (name, value) in [("SIDE", side.to_owned()), ("ROUNDS", args.rounds.to_string())]
         .into_iter()
         .chain([("FILES", FILES.to_string()), ("CALLS", CALLS.to_string()), ("MIB", MIB.to_string())])
-        .chain([("FILTER", args.filter.clone().unwrap_or_default())])
+        .chain([("FILTER", args.filter.clone().unwrap_or_default()), ("PART", part.to_owned())])
     {
         spec.env.push((name.to_owned(), value));
     }
     spec.icount = true;
+    // While the guest waits for this machine's disk its clock leaps ahead, which looks like hours.
+    spec.cmdline.push("sysctl.kernel.hung_task_timeout_secs=0".to_owned());
     spec.output = Output::Keep;
     spec.timeout = Duration::from_secs(3600);
-    let outcome = vm::boot(&spec)?;
-    match outcome.verdict(&spec)? {
+    Ok(spec)
+}
+
+fn boot(side: &str, spec: &RunSpec) -> Result<Figures> {
+    let outcome = vm::boot(spec)?;
+    match outcome.verdict(spec)? {
         0 => Ok(figures(&outcome.stdout)),
         code => bail!("the benchmark on {side} ended with {code}: {}\n{}", outcome.stdout, outcome.stderr),
     }
@@ -141,59 +220,6 @@ fn median(values: &[u64]) -> f64 {
 fn spread(values: &[u64]) -> f64 {
     let (least, greatest) = (values.iter().min().copied().unwrap_or(0), values.iter().max().copied().unwrap_or(0));
     (greatest - least) as f64 / 2.0 / median(values) * 100.0
-}
-
-fn report(all: &BTreeMap<&str, Figures>, rounds: u32) -> String {
-    let mut text = String::new();
-    let _ = writeln!(
-        text,
-        "Linux 6.12 in QEMU, one CPU, instructions counted; {rounds} round(s), median; 10^6 instructions, ± is half the \
-         spread.\n"
-    );
-    let _ = writeln!(text, "| workload | memfs | tmpfs | memfs / tmpfs | memfs over FUSE | FUSE / memfs | ext4 |");
-    let _ = writeln!(text, "|---|---|---|---|---|---|---|");
-    let empty = Figures::new();
-    let memfs = all.get("memfs").unwrap_or(&empty);
-    for (name, values) in memfs {
-        let of = |side: &str| all.get(side).and_then(|figures| figures.get(name));
-        let shown = |values: Option<&Vec<u64>>| match values {
-            Some(values) => format!("{:.1} ±{:.1} %", median(values) / 1e6, spread(values)),
-            None => "–".to_owned(),
-        };
-        let ratio = |over: Option<&Vec<u64>>, under: Option<&Vec<u64>>| match (over, under) {
-            (Some(over), Some(under)) => format!("{:.2}", median(over) / median(under)),
-            _ => "–".to_owned(),
-        };
-        let _ = writeln!(
-            text,
-            "| {name} | {} | {} | {} | {} | {} | {} |",
-            shown(Some(values)),
-            shown(of("tmpfs")),
-            ratio(Some(values), of("tmpfs")),
-            shown(of("memfs-fuse")),
-            ratio(of("memfs-fuse"), Some(values)),
-            shown(of("ext4")),
-        );
-    }
-    let per_call = |side: &str| all.get(side)?.get("fstat").map(|values| median(values) / CALLS as f64);
-    if let (Some(with), Some(without)) = (per_call("memfs"), per_call("hellofs")) {
-        let _ = writeln!(
-            text,
-            "\nOne `fstat`: {with:.0} instructions on memfs, whose `getattr` handler is empty; {without:.0} on hellofs, \
-             which has none and so makes no call. Gate, trampoline, thunk and contain, and the copies of the attributes in \
-             and out: {:.0}.",
-            with - without
-        );
-    }
-    text
-}
-
-fn book(report: &str) -> String {
-    format!(
-        "# What a call costs\n\n<!-- Written by `cargo bento bench --write-book`; do not edit. -->\n\n\
-         `cargo bento bench` makes this table again. It counts instructions, so it repeats to a per cent and sees neither \
-         cache misses nor contention; wake-ups between an application and a FUSE daemon cost more than it shows.\n\n{report}"
-    )
 }
 
 #[cfg(test)]

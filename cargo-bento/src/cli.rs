@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{build, check, expand, mount, new, project};
+use crate::{build, check, expand, freeze, mount, new, project};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo bento", bin_name = "cargo bento", version, about, max_term_width = 110)]
@@ -41,6 +41,8 @@ enum Verb {
     Vm(VmArgs),
     /// Show what the macros generate for this crate, formatted
     Expand(CrateArgs),
+    /// Keep what this version saves as src/history/vN.rs, for the versions after it
+    Freeze(FreezeArgs),
     /// Measure: memfs in the kernel against tmpfs and against its own FUSE build
     Bench(BenchArgs),
     /// Show memfs live in a real kernel: mounts, writes, reads back, survives a panic
@@ -63,6 +65,18 @@ pub struct CrateArgs {
     /// The crate's folder
     #[arg(default_value = ".", value_name = "CRATE")]
     pub path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct FreezeArgs {
+    #[command(flatten)]
+    pub target: CrateArgs,
+    /// The crate that gets the file, when the next version is a crate of its own
+    #[arg(long, value_name = "CRATE")]
+    pub into: Option<PathBuf>,
+    /// Overwrite a file that says something else
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]
@@ -152,12 +166,12 @@ pub struct VmArgs {
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Only groups of workloads whose name contains one of these words (create,fstat,read,untar,git-clone)
+    /// Only groups of workloads whose name contains one of these words (create,fstat,calls,read,untar,git-clone)
     pub filter: Option<String>,
     /// Rounds of each workload; the first is discarded
     #[arg(long, default_value_t = 4)]
     pub rounds: u32,
-    /// Only these sides: memfs, tmpfs, memfs-fuse, ext4, hellofs, layers (may be given several times)
+    /// Only these sides: memfs, tmpfs, memfs-fuse, ext4, hellofs, layers, native (may be given several times)
     #[arg(long)]
     pub side: Vec<String>,
     /// Write the figures into the book (book/src/budget.md)
@@ -199,6 +213,7 @@ pub fn dispatch(cli: Cli) -> Result<u8> {
         Verb::Mount(args) => mount::run(&args),
         Verb::Vm(args) => crate::vm::run(&args),
         Verb::Expand(args) => expand::run(&args),
+        Verb::Freeze(args) => freeze::run(&args),
         Verb::Bench(args) => crate::bench::run(&args),
         Verb::Demo(args) => crate::demo::run(&args),
         Verb::Setup(args) => crate::setup::run(&args),

@@ -9,6 +9,7 @@ mod cli;
 mod demo;
 mod expand;
 mod fetch;
+mod freeze;
 mod mount;
 mod new;
 mod project;

@@ -3,7 +3,7 @@
 //! the guest. Each of them also fetches what it misses itself; `cargo bento setup` does all of it beforehand.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -121,13 +121,14 @@ fn missing_packages(packages: &[(&'static str, &'static str)]) -> Result<Vec<(&'
 }
 
 /// The source of `core` and `alloc`, which modules compile for themselves.
-pub fn rust_src() -> Result<()> {
+pub fn rust_src() -> Result<PathBuf> {
     let sysroot = ui::run(
         Command::new("rustc").args(["--print", "sysroot"]),
         "rustc cannot be asked for its folder: install Rust with rustup",
     )?;
-    if Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs").exists() {
-        return Ok(());
+    let library = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library");
+    if library.join("core/src/lib.rs").exists() {
+        return Ok(library);
     }
     let step = ui::step("fetch the standard library's source (rust-src)");
     ui::run(
@@ -135,7 +136,7 @@ pub fn rust_src() -> Result<()> {
         "the component rust-src is missing: run `rustup component add rust-src` for the toolchain in use",
     )?;
     step.done("");
-    Ok(())
+    Ok(library)
 }
 
 /// `program`, through sudo unless we are root already.

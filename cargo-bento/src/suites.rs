@@ -7,6 +7,7 @@ mod host;
 mod plan;
 mod schedule;
 pub mod tools;
+mod upgrade;
 mod user;
 
 use std::fs;

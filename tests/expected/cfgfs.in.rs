@@ -3,7 +3,7 @@
 
 use bento::prelude::*;
 
-#[bento_fs(name = "cfgfs", version = 7)]
+#[bento_fs(name = "cfgfs", version = 7, extends = ())]
 struct CfgFs;
 
 #[bento_fs]

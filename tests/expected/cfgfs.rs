@@ -12,6 +12,24 @@ impl ::bento::fs::Declared for CfgFs {
     const DATA: ::bento::fs::DataMode = ::bento::fs::DataMode::Bytes;
 }
 
+#[automatically_derived]
+impl ::bento::state::State for CfgFs {
+    const SHAPE: &'static ::bento::state::Shape = &::bento::state::Shape::Struct(
+        "CfgFs",
+        &[],
+    );
+
+    fn save(&self, out: &mut ::bento::state::Saver<'_>) -> ::bento::errno::Result<()> {
+        out.map(0)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn load(from: &mut ::bento::state::Loader<'_>) -> ::bento::errno::Result<Self> {
+        from.fields(|_, _| ::core::result::Result::Ok(false))?;
+        ::core::result::Result::Ok(CfgFs)
+    }
+}
+
 impl FileSystem for CfgFs {
     type Inode = ();
 

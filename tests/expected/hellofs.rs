@@ -14,6 +14,24 @@ impl ::bento::fs::Declared for HelloFs {
     const DATA: ::bento::fs::DataMode = ::bento::fs::DataMode::Bytes;
 }
 
+#[automatically_derived]
+impl ::bento::state::State for HelloFs {
+    const SHAPE: &'static ::bento::state::Shape = &::bento::state::Shape::Struct(
+        "HelloFs",
+        &[],
+    );
+
+    fn save(&self, out: &mut ::bento::state::Saver<'_>) -> ::bento::errno::Result<()> {
+        out.map(0)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn load(from: &mut ::bento::state::Loader<'_>) -> ::bento::errno::Result<Self> {
+        from.fields(|_, _| ::core::result::Result::Ok(false))?;
+        ::core::result::Result::Ok(HelloFs)
+    }
+}
+
 impl FileSystem for HelloFs {
     type Inode = ();
 

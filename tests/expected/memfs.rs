@@ -12,6 +12,46 @@ mod directory {
         pub file_type: FileType,
     }
 
+    #[automatically_derived]
+    impl ::bento::state::State for Entry {
+        const SHAPE: &'static ::bento::state::Shape = &::bento::state::Shape::Struct(
+            "Entry",
+            &[
+                ::bento::state::Field::of::<NameBuf>(1, "name"),
+                ::bento::state::Field::of::<Ino>(2, "ino"),
+                ::bento::state::Field::of::<FileType>(3, "file_type"),
+            ],
+        );
+
+        fn save(
+            &self,
+            out: &mut ::bento::state::Saver<'_>,
+        ) -> ::bento::errno::Result<()> {
+            out.map(3)?;
+            out.field(1, &self.name)?;
+            out.field(2, &self.ino)?;
+            out.field(3, &self.file_type)?;
+            ::core::result::Result::Ok(())
+        }
+
+        fn load(from: &mut ::bento::state::Loader<'_>) -> ::bento::errno::Result<Self> {
+            let mut name = ::core::option::Option::None;
+            let mut ino = ::core::option::Option::None;
+            let mut file_type = ::core::option::Option::None;
+            from.fields(|tag, from| match tag {
+                1 => from.field(&mut name),
+                2 => from.field(&mut ino),
+                3 => from.field(&mut file_type),
+                _ => ::core::result::Result::Ok(false),
+            })?;
+            ::core::result::Result::Ok(Entry {
+                name: name.ok_or_else(|| from.missing(1, "name"))?,
+                ino: ino.ok_or_else(|| from.missing(2, "ino"))?,
+                file_type: file_type.ok_or_else(|| from.missing(3, "file_type"))?,
+            })
+        }
+    }
+
     impl Entry {
         pub fn new(name: &Name, ino: Ino, file_type: FileType) -> Entry {
             Entry {
@@ -30,9 +70,37 @@ mod directory {
     /// A key is 54 bits of a name's hash and 8 that tell apart names with the same one.
     const COLLISIONS: u64 = 1 << 8;
 
-    #[derive(Default)]
+    #[derive(Clone, Default)]
     pub struct Directory {
         entries: BTreeMap<u64, Entry>,
+    }
+
+    #[automatically_derived]
+    impl ::bento::state::State for Directory {
+        const SHAPE: &'static ::bento::state::Shape = &::bento::state::Shape::Struct(
+            "Directory",
+            &[::bento::state::Field::of::<BTreeMap<u64, Entry>>(1, "entries")],
+        );
+
+        fn save(
+            &self,
+            out: &mut ::bento::state::Saver<'_>,
+        ) -> ::bento::errno::Result<()> {
+            out.map(1)?;
+            out.field(1, &self.entries)?;
+            ::core::result::Result::Ok(())
+        }
+
+        fn load(from: &mut ::bento::state::Loader<'_>) -> ::bento::errno::Result<Self> {
+            let mut entries = ::core::option::Option::None;
+            from.fields(|tag, from| match tag {
+                1 => from.field(&mut entries),
+                _ => ::core::result::Result::Ok(false),
+            })?;
+            ::core::result::Result::Ok(Directory {
+                entries: entries.ok_or_else(|| from.missing(1, "entries"))?,
+            })
+        }
     }
 
     impl Directory {
@@ -113,10 +181,129 @@ mod node {
         pub flags: AtomicU32,
     }
 
+    #[automatically_derived]
+    impl ::bento::state::State for Node {
+        const SHAPE: &'static ::bento::state::Shape = &::bento::state::Shape::Struct(
+            "Node",
+            &[
+                ::bento::state::Field::of::<Kind>(1, "kind"),
+                ::bento::state::Field::of::<
+                    RwLock<BTreeMap<NameBuf, Vec<u8>>>,
+                >(2, "xattrs"),
+                ::bento::state::Field::of::<AtomicU32>(3, "flags"),
+            ],
+        );
+
+        fn save(
+            &self,
+            out: &mut ::bento::state::Saver<'_>,
+        ) -> ::bento::errno::Result<()> {
+            out.map(3)?;
+            out.field(1, &self.kind)?;
+            out.field(2, &self.xattrs)?;
+            out.field(3, &self.flags)?;
+            ::core::result::Result::Ok(())
+        }
+
+        fn load(from: &mut ::bento::state::Loader<'_>) -> ::bento::errno::Result<Self> {
+            let mut kind = ::core::option::Option::None;
+            let mut xattrs = ::core::option::Option::None;
+            let mut flags = ::core::option::Option::None;
+            from.fields(|tag, from| match tag {
+                1 => from.field(&mut kind),
+                2 => from.field(&mut xattrs),
+                3 => from.field(&mut flags),
+                _ => ::core::result::Result::Ok(false),
+            })?;
+            ::core::result::Result::Ok(Node {
+                kind: kind.ok_or_else(|| from.missing(1, "kind"))?,
+                xattrs: xattrs.ok_or_else(|| from.missing(2, "xattrs"))?,
+                flags: flags.ok_or_else(|| from.missing(3, "flags"))?,
+            })
+        }
+    }
+
     enum Kind {
         Directory { entries: RwLock<Directory>, parent: AtomicU64 },
         Symlink(Box<[u8]>),
         Other,
+    }
+
+    #[automatically_derived]
+    impl ::bento::state::State for Kind {
+        const SHAPE: &'static ::bento::state::Shape = &::bento::state::Shape::Enum(
+            "Kind",
+            &[
+                ::bento::state::Variant::new(
+                    1,
+                    "Directory",
+                    &[
+                        ::bento::state::Field::of::<RwLock<Directory>>(1, "entries"),
+                        ::bento::state::Field::of::<AtomicU64>(2, "parent"),
+                    ],
+                ),
+                ::bento::state::Variant::new(
+                    2,
+                    "Symlink",
+                    &[::bento::state::Field::of::<Box<[u8]>>(1, "0")],
+                ),
+                ::bento::state::Variant::new(3, "Other", &[]),
+            ],
+        );
+
+        fn save(
+            &self,
+            out: &mut ::bento::state::Saver<'_>,
+        ) -> ::bento::errno::Result<()> {
+            match self {
+                Self::Directory { entries, parent } => {
+                    out.variant(1, 2)?;
+                    out.field(1, entries)?;
+                    out.field(2, parent)?;
+                }
+                Self::Symlink(field_0) => {
+                    out.variant(2, 1)?;
+                    out.field(1, field_0)?;
+                }
+                Self::Other => {
+                    out.variant(3, 0)?;
+                }
+            }
+            ::core::result::Result::Ok(())
+        }
+
+        fn load(from: &mut ::bento::state::Loader<'_>) -> ::bento::errno::Result<Self> {
+            match from.variant()? {
+                1 => {
+                    let mut entries = ::core::option::Option::None;
+                    let mut parent = ::core::option::Option::None;
+                    from.fields(|tag, from| match tag {
+                        1 => from.field(&mut entries),
+                        2 => from.field(&mut parent),
+                        _ => ::core::result::Result::Ok(false),
+                    })?;
+                    ::core::result::Result::Ok(Self::Directory {
+                        entries: entries.ok_or_else(|| from.missing(1, "entries"))?,
+                        parent: parent.ok_or_else(|| from.missing(2, "parent"))?,
+                    })
+                }
+                2 => {
+                    let mut field_0 = ::core::option::Option::None;
+                    from.fields(|tag, from| match tag {
+                        1 => from.field(&mut field_0),
+                        _ => ::core::result::Result::Ok(false),
+                    })?;
+                    ::core::result::Result::Ok(
+                        Self::Symlink(field_0.ok_or_else(|| from.missing(1, "0"))?),
+                    )
+                }
+                3 => {
+                    from.fields(|_, _| ::core::result::Result::Ok(false))?;
+                    ::core::result::Result::Ok(Self::Other)
+                }
+                tag => ::core::result::Result::Err(from.unknown("Kind", tag)),
+            }
+        }
     }
 
     impl Node {
@@ -266,6 +453,38 @@ impl ::bento::fs::Declared for MemFs {
     const NAME: &'static str = "memfs";
     const VERSION: u32 = 1;
     const DATA: ::bento::fs::DataMode = ::bento::fs::DataMode::Resident;
+}
+
+#[automatically_derived]
+impl ::bento::state::State for MemFs {
+    const SHAPE: &'static ::bento::state::Shape = &::bento::state::Shape::Struct(
+        "MemFs",
+        &[
+            ::bento::state::Field::of::<AtomicU64>(1, "next_ino"),
+            ::bento::state::Field::of::<Attr>(2, "root"),
+        ],
+    );
+
+    fn save(&self, out: &mut ::bento::state::Saver<'_>) -> ::bento::errno::Result<()> {
+        out.map(2)?;
+        out.field(1, &self.next_ino)?;
+        out.field(2, &self.root)?;
+        ::core::result::Result::Ok(())
+    }
+
+    fn load(from: &mut ::bento::state::Loader<'_>) -> ::bento::errno::Result<Self> {
+        let mut next_ino = ::core::option::Option::None;
+        let mut root = ::core::option::Option::None;
+        from.fields(|tag, from| match tag {
+            1 => from.field(&mut next_ino),
+            2 => from.field(&mut root),
+            _ => ::core::result::Result::Ok(false),
+        })?;
+        ::core::result::Result::Ok(MemFs {
+            next_ino: next_ino.ok_or_else(|| from.missing(1, "next_ino"))?,
+            root: root.ok_or_else(|| from.missing(2, "root"))?,
+        })
+    }
 }
 
 impl MemFs {
@@ -613,3 +832,13 @@ impl ::bento::fs::Handlers for MemFs {
             .with(Op::fallocate)
     };
 }
+
+const _: () = ::core::assert!(
+    !::core::matches!(
+        <MemFs as ::bento::fs::Declared>::DATA,
+        ::bento::fs::DataMode::Resident
+    )
+        || !<<MemFs as ::bento::fs::FileSystem>::Inode as ::bento::state::State>::LOADS
+            .is_empty(),
+    "with `data = \"resident\"` nothing lies behind per-inode data, so `load_inode` cannot make it again: give its type tags instead of `#[state(reload)]`",
+);

@@ -4,13 +4,15 @@
 set -e
 bin=/bento/bin
 mkdir -p /mnt/b
-# wanted GROUP: one of the words of FILTER, which commas separate, occurs in it; or there are none.
-wanted() {
+# among GROUP WORDS: one of WORDS, which commas separate, occurs in it; or there are none.
+among() {
     local word
-    [ -n "$FILTER" ] || return 0
-    for word in ${FILTER//,/ }; do case $1 in *"$word"*) return 0 ;; esac done
+    [ -n "$2" ] || return 0
+    for word in ${2//,/ }; do case $1 in *"$word"*) return 0 ;; esac done
     return 1
 }
+# wanted GROUP: it is this guest's PART, and what FILTER asks for.
+wanted() { among "$1" "$PART" && among "$1" "$FILTER"; }
 case $SIDE in
     tmpfs) mount -t tmpfs -o size=1g none /mnt/b ;;
     memfs) mount -t memfs none /mnt/b ;;
@@ -27,7 +29,7 @@ esac
 if [ "$SIDE" = hellofs ]; then
     for round in $(seq "$ROUNDS"); do
         echo "round $round"
-        $bin/bench stat /mnt/b/hello 200000
+        $bin/bench stat /mnt/b/hello "$CALLS"
     done
     exit
 fi
@@ -44,6 +46,11 @@ for round in $(seq "$ROUNDS"); do
         echo x > /mnt/b/file
         $bin/bench stat /mnt/b/file "$CALLS"
         rm /mnt/b/file
+    fi
+    if wanted calls; then
+        mkdir /mnt/b/calls
+        $bin/bench calls /mnt/b/calls "$FILES"
+        rmdir /mnt/b/calls
     fi
     if wanted write-read-io; then $bin/bench io /mnt/b "$MIB"; fi
     if wanted untar; then

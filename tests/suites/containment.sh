@@ -6,7 +6,7 @@ mkdir -p /mnt/c
 settle none
 before=$(allocated)
 users=$(module_users bytesfs_v1)
-program contain /mnt/c error panic index alloc lock
+program contain /mnt/c error panic index alloc capacity lock
 settle "$before"
 same "unwound panics leak nothing" "$before" "$(allocated)"
 same "no inode is left" 0 "$(slab_objects bento_inode)"

@@ -84,19 +84,22 @@ for fs in memfs bytesfs; do
     gone 0
 done
 
-# A panic answers EIO and the daemon lives on.
-start bytesfs on=mkdir,kind=index && {
+# A fault answers with an errno and the daemon lives on; what cannot unwind poisons its mount.
+place='handler mkdir panicked at tests/fs/bytesfs/src/[a-z]+\.rs:[0-9]+:[0-9]+: '
+for kind in panic index alloc capacity lock drop recursion; do
+    start bytesfs on=mkdir,kind=$kind || continue
     echo alive > $dir/file
-    refuse "a panic gives EIO" "Input/output error" mkdir $dir/d
-    check "the daemon's log names handler, file and line" grep -qE 'mkdir panicked at .*\.rs:[0-9]+' /tmp/daemon.log
-    same "and it goes on" alive "$(cat $dir/file)"
-    umount $dir
+    case $kind in
+        alloc) refuse "$kind: the caller gets ENOMEM" "Cannot allocate memory" mkdir $dir/d ;;
+        *) refuse "$kind: the caller gets EIO" "Input/output error" mkdir $dir/d ;;
+    esac
+    check "$kind: the daemon's log names handler, file and line" grep -qE "$place" /tmp/daemon.log
+    check "$kind: in every line" sh -c "! grep panicked /tmp/daemon.log | grep -qvE '$place'"
+    case $kind in
+        drop | recursion) refuse "$kind: the mount answers EIO from then on" "Input/output error" stat $dir/x ;;
+        *) same "$kind: and it goes on" alive "$(cat $dir/file)" ;;
+    esac
+    check "$kind: unmount" umount $dir
     gone 0
-}
-start bytesfs on=mkdir,kind=recursion && {
-    refuse "runaway recursion gives EIO" "Input/output error" mkdir $dir/d
-    refuse "and poisons the mount" "Input/output error" stat $dir/x
-    check "which can be unmounted" umount $dir
-    gone 0
-}
+done
 finish

@@ -95,7 +95,7 @@ python3 - $ko/hellofs_v1.ko /tmp/hellofs_v1.ko << 'PYTHON'
 import sys
 data = open(sys.argv[1], "rb").read()
 # struct bento_module and bento_ops: the ABI number follows magic and size.
-magic = b"BNT1\x01\0\0\0"
+magic = b"BNT1" + int(open("/sys/fs/bento/abi").read()).to_bytes(4, "little")
 assert magic in data, "the module's head was not found"
 open(sys.argv[2], "wb").write(data.replace(magic, b"BNT1\x63\0\0\0"))
 PYTHON

@@ -22,7 +22,8 @@ neighbour=$!
 
 panics=0
 round=0
-for kind in panic index alloc lock panic index panic index panic index panic index; do
+# A lock that is poisoned asks for a restart: that storm is upgrade.sh's.
+for kind in panic index alloc panic index panic index panic index panic index; do
     round=$((round + 1))
     $bin/storm /mnt/s $kind 3 4 ${CALLS_PER_TASK:-12000} ${SECONDS_PER_ROUND:-60} > $log 2>&1 || not_ok "storm of $kind: $? $(cat $log)"
     panics=$(cat $counter)

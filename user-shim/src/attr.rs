@@ -69,7 +69,7 @@ impl Inode {
         }
         if sb.has(Op::setattr) {
             let mut args = abi::bento_setattr_args { inode: self.as_raw(), attr: &attr, valid, pad: 0 };
-            sb.invoke(Op::setattr, sb.ops.setattr, caller, &mut args)?;
+            sb.invoke(Op::setattr, |ops| ops.setattr, caller, &mut args)?;
         }
         if resize {
             self.apply_resize(attr.size);
@@ -98,7 +98,7 @@ impl Inode {
             return Ok(Shown { attr, attributes });
         }
         let mut args = abi::bento_getattr_args { inode: self.as_raw(), attr, attributes: 0, request_mask, pad: 0 };
-        sb.invoke(Op::getattr, sb.ops.getattr, caller, &mut args)?;
+        sb.invoke(Op::getattr, |ops| ops.getattr, caller, &mut args)?;
         if (args.attr.mode ^ attr.mode) & !0o7777 != 0 {
             let (new, old) = (args.attr.mode, attr.mode);
             return Err(sb.bad(Op::getattr, format_args!("returned mode {new:#o} for {old:#o}")));
@@ -131,7 +131,11 @@ impl Inode {
         for _ in 0..3 {
             let mut args = crate::inode::inode_args(self.as_raw());
             args.flags = mask;
-            let (asked, need_acl) = sb.invoke_noting(Op::permission, sb.ops.permission, caller, &mut args);
+            let (asked, need_acl) = sb.invoke_noting(Op::permission, |ops| ops.permission, caller, &mut args);
+            // An upgrade may have taken the handler away.
+            if !sb.has(Op::permission) {
+                return self.generic_permission(caller, mask);
+            }
             result = asked.map(drop);
             match need_acl {
                 // Now it will be cached: ask again.
@@ -160,7 +164,7 @@ impl Inode {
         }
         let mut target = vec![0; PATH_MAX - 1];
         let mut args = abi::bento_get_link_args { inode: self.as_raw(), target: buffer(&mut target) };
-        sb.invoke(Op::get_link, sb.ops.get_link, caller, &mut args)?;
+        sb.invoke(Op::get_link, |ops| ops.get_link, caller, &mut args)?;
         let len = args.target.len;
         if len == 0 || len >= PATH_MAX {
             return Err(sb.bad(Op::get_link, format_args!("returned a target of {len} bytes")));
@@ -179,7 +183,7 @@ impl Inode {
         }
         let flags = self.lock_attr().flags;
         let mut args = abi::bento_fileattr_args { inode: self.as_raw(), flags, projid: 0 };
-        sb.invoke(Op::fileattr_get, sb.ops.fileattr_get, caller, &mut args)?;
+        sb.invoke(Op::fileattr_get, |ops| ops.fileattr_get, caller, &mut args)?;
         Ok((args.flags, args.projid))
     }
 
@@ -197,7 +201,7 @@ impl Inode {
             return Err(Errno::EPERM);
         }
         let mut args = abi::bento_fileattr_args { inode: self.as_raw(), flags, projid };
-        sb.invoke(Op::fileattr_set, sb.ops.fileattr_set, caller, &mut args)?;
+        sb.invoke(Op::fileattr_set, |ops| ops.fileattr_set, caller, &mut args)?;
         let now = sb.now();
         self.change(|attr| (attr.flags, attr.ctime) = (flags, now));
         Ok(())
@@ -246,7 +250,7 @@ pub fn update(op: Op, inode: &Inode, new: &abi::bento_attr, valid: u32) -> Resul
         inode.set_nlink(|nlink| nlink);
     }
     // The kernel above FUSE knows the old ones.
-    crate::call::with_ledger(|ledger| ledger.changed.push(inode.ino()));
+    crate::call::with_ledger(|ledger| ledger.after.changed.push(inode.ino()));
     Ok(())
 }
 
@@ -255,6 +259,6 @@ fn stale(inode: &Inode, size: u64) {
     crate::call::with_ledger(|ledger| {
         // SAFETY: SAFETY.md C5: the handler holds this inode.
         let inode = unsafe { Inode::ref_from_raw(inode.as_raw()) };
-        ledger.invalidations.push(crate::call::Invalidation { inode, offset: size, len: 0 });
+        ledger.after.invalidations.push(crate::call::Invalidation { inode, offset: size, len: 0 });
     });
 }

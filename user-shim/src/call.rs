@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! One call into Rust (SAFETY.md C1): gate, ledger, trampoline, and what is drained once the gate is left.
+//! One call into Rust (SAFETY.md C1): gate, ledger, trampoline, and what is drained once the gate is left. Which version
+//! answers is settled inside the gate.
 
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::atomic::Ordering;
 
 use bento::abi;
 use bento::errno::{Errno, Result};
@@ -12,12 +14,16 @@ use bento::fs::Op;
 use crate::alloc::Charge;
 use crate::caller::Caller;
 use crate::inode::InodeRef;
+use crate::object::Object;
+use crate::slot::{Health, Reader};
 use crate::superblock::Super;
 
 /// Stack a call needs to be let in, and what stays free below the last checked Rust frame: room to print a panic with
 /// std, or to abandon.
 const ROOM: usize = 128 << 10;
 const RESERVE: usize = 48 << 10;
+/// The same for a call within a call.
+const NESTED_ROOM: usize = 64 << 10;
 
 /// How a call ended (SAFETY.md C2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,14 +49,31 @@ pub struct Invalidation {
 pub struct Ledger<'a> {
     pub caller: &'a Caller,
     pub sb: &'a Super,
+    /// Whose code runs.
+    pub object: &'a Object,
+    pub after: After,
+    /// A permission check met an ACL that is not cached.
+    pub need_acl: Option<InodeRef>,
+}
+
+/// What a call leaves to be done once it has left the gate (SAFETY.md G4).
+#[derive(Default)]
+pub struct After {
     /// References lent by `bento_inode_get`.
     pub refs: Vec<InodeRef>,
     pub invalidations: Vec<Invalidation>,
     pub wakes: Vec<InodeRef>,
     /// Numbers of inodes whose attributes the handler changed.
     pub changed: Vec<u64>,
-    /// A permission check met an ACL that is not cached.
-    pub need_acl: Option<InodeRef>,
+}
+
+impl After {
+    fn append(&mut self, mut more: After) {
+        self.refs.append(&mut more.refs);
+        self.invalidations.append(&mut more.invalidations);
+        self.wakes.append(&mut more.wakes);
+        self.changed.append(&mut more.changed);
+    }
 }
 
 /// Does `then` with the ledger of the call this thread is in; `None` outside of calls. What it allocates is the shim's.
@@ -58,73 +81,177 @@ pub fn with_ledger<T>(then: impl FnOnce(&mut Ledger<'_>) -> T) -> Option<T> {
     let _charge = Charge::nobody();
     let ledger = LEDGER.get();
     // SAFETY: SAFETY.md C1: `Inside` puts the pointer there for the length of one call, in which the shim itself does not
-    // touch the ledger; a thread is in one call at most, and this is not reentered.
+    // touch the ledger; this is not reentered.
     unsafe { ledger.cast::<Ledger<'_>>().as_mut() }.map(then)
 }
 
 /// The type of a thunk.
 pub type Thunk<T> = Option<unsafe extern "C" fn(*mut abi::bento_call, *mut T) -> i64>;
 
+/// Where a thunk lies in a version's table.
+pub type Find<T> = fn(&abi::bento_ops) -> Thunk<T>;
+
+/// Whose code runs, on which instance.
+#[derive(Clone, Copy)]
+pub struct Code<'a> {
+    pub object: &'a Object,
+    pub instance: *mut c_void,
+    pub generation: u32,
+}
+
+/// A call inside the gate.
+pub struct Entered<'a> {
+    sb: &'a Super,
+    op: Op,
+    reader: Option<Reader<'a, Object>>,
+}
+
+impl Entered<'_> {
+    pub fn code(&self) -> Code<'_> {
+        let Some(reader) = &self.reader else { unreachable!("only `drop` takes it") };
+        // SAFETY: SAFETY.md G1: the mount keeps the current version, which changes behind the closed gate only.
+        let object = unsafe { &*reader.version() };
+        Code { object, instance: reader.instance(), generation: reader.generation() }
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        drop(self.reader.take());
+        self.sb.inside[self.op as usize].fetch_sub(1, Ordering::Relaxed);
+        if self.sb.slot.health() == Health::Restarting {
+            self.sb.begin_restart();
+        }
+    }
+}
+
+/// How one entry into Rust ended.
+pub struct Answer {
+    pub value: i64,
+    pub outcome: Outcome,
+    after: After,
+    need_acl: Option<InodeRef>,
+}
+
+/// What a NULL means where it is no default but an errno; for the others the arguments hold the default already.
+fn absent(op: Op) -> Result<i64> {
+    Err(match op {
+        Op::lookup | Op::iterate => Errno::ENOTDIR,
+        Op::create | Op::permission => Errno::EACCES,
+        Op::mkdir | Op::mknod | Op::symlink | Op::link | Op::unlink | Op::rmdir | Op::rename => Errno::EPERM,
+        Op::tmpfile | Op::getxattr | Op::listxattr | Op::setxattr | Op::removexattr => Errno::EOPNOTSUPP,
+        Op::get_link | Op::read | Op::write | Op::reconfigure => Errno::EINVAL,
+        Op::fileattr_get | Op::fileattr_set | Op::ioctl => Errno::ENOTTY,
+        Op::get_parent => Errno::ESTALE,
+        _ => return Ok(0),
+    })
+}
+
 impl Super {
+    /// Through the gate, as a call of `op`.
+    pub fn enter(&self, op: Op) -> Result<Entered<'_>> {
+        assert!(!in_call(), "a call into Rust from within a call");
+        self.inside[op as usize].fetch_add(1, Ordering::Relaxed);
+        let entered = Entered { sb: self, op, reader: None };
+        let reader = self.slot.enter()?;
+        Ok(Entered::with(entered, reader))
+    }
+
+    /// The same, whatever the health: for what only concerns inode data.
+    pub fn enter_anyhow(&self, op: Op) -> Result<Entered<'_>> {
+        assert!(!in_call(), "a call into Rust from within a call");
+        self.inside[op as usize].fetch_add(1, Ordering::Relaxed);
+        let entered = Entered { sb: self, op, reader: None };
+        let reader = self.slot.enter_anyhow()?;
+        Ok(Entered::with(entered, reader))
+    }
+
     /// Calls a thunk with its argument block. Outputs in `args` are still to be distrusted; the value is what the thunk
-    /// returned. `EIO` without entering when the instance is poisoned.
-    pub fn invoke<T>(&self, op: Op, thunk: Thunk<T>, caller: &Caller, args: &mut T) -> Result<i64> {
-        self.invoke_noting(op, thunk, caller, args).0
+    /// returned. `EIO` without entering when the slot is quarantined. A handler that this version has not (its callers asked
+    /// before an upgrade took it away) answers what NULL would have meant.
+    pub fn invoke<T>(&self, op: Op, find: Find<T>, caller: &Caller, args: &mut T) -> Result<i64> {
+        self.invoke_noting(op, find, caller, args).0
     }
 
     /// The same, and the inode whose ACL the call would have needed, if any.
     pub fn invoke_noting<T>(
         &self,
         op: Op,
-        thunk: Thunk<T>,
+        find: Find<T>,
         caller: &Caller,
         args: &mut T,
     ) -> (Result<i64>, Option<InodeRef>) {
-        let Some(thunk) = thunk else { return (Err(Errno::ENOSYS), None) };
-        let reader = match self.slot.enter() {
-            Ok(reader) => reader,
+        let entered = match self.enter(op) {
+            Ok(entered) => entered,
             Err(errno) => return (Err(errno), None),
         };
+        let answer = self.run(&entered.code(), op, find, caller, args);
+        drop(entered);
+        let Some(answer) = answer else { return (absent(op), None) };
+        let Answer { value, outcome, after, need_acl } = answer;
+        self.note_outcome(op, outcome);
+        self.drain(after);
+        (self.checked_result(op, value), need_acl)
+    }
+
+    /// Runs a thunk where nothing can change beneath it: inside the gate, behind it when it is closed, or on what no call
+    /// reaches any more. `None` when there is no such thunk.
+    pub fn run<T>(&self, code: &Code<'_>, op: Op, find: Find<T>, caller: &Caller, args: &mut T) -> Option<Answer> {
+        let thunk = find(code.object.ops())?;
+        let nested = !LEDGER.get().is_null();
         let low = stack_low();
-        if here() < low + ROOM {
-            return (Err(Errno::ENOMEM), None);
+        let errno = |errno: Errno| Answer {
+            value: -i64::from(errno.get()),
+            outcome: Outcome::Returned,
+            after: After::default(),
+            need_acl: None,
+        };
+        if here() < low + if nested { NESTED_ROOM } else { ROOM } {
+            return Some(errno(Errno::ENOMEM));
         }
         let mut call = abi::bento_call {
-            instance: self.slot.instance(),
+            instance: code.instance,
             sb: self.as_raw(),
             op: op as u32,
             outcome: abi::BENTO_OUTCOME_RETURNED,
             stack_limit: low + RESERVE,
             unwinding: 0,
-            generation: self.slot.generation(),
+            generation: code.generation,
         };
-        let mut ledger = Ledger {
-            caller,
-            sb: self,
-            refs: Vec::new(),
-            invalidations: Vec::new(),
-            wakes: Vec::new(),
-            changed: Vec::new(),
-            need_acl: None,
-        };
-        let result = {
+        let mut ledger = Ledger { caller, sb: self, object: code.object, after: After::default(), need_acl: None };
+        let value = {
             let _inside = Inside::begin(low + RESERVE, (&raw mut ledger).cast());
             let _charge = Charge::to(&raw const self.account);
             // SAFETY: SAFETY.md C1, G6: the call and the arguments live through it, and the thunk takes a `T`.
             unsafe { trampoline(&raw mut call, thunk, args) }
         };
-        drop(reader);
-        let Ledger { refs, invalidations, wakes, changed, need_acl, .. } = ledger;
         let outcome = match call.outcome {
             abi::BENTO_OUTCOME_RETURNED => Outcome::Returned,
             abi::BENTO_OUTCOME_UNWOUND => Outcome::Unwound,
             _ => Outcome::Abandoned,
         };
-        self.note_outcome(op, outcome);
         if outcome == Outcome::Abandoned {
-            self.slot.poison();
+            self.abandoned(code.generation);
         }
-        // Only now may references go (SAFETY.md G4) and the front door be told.
+        let Ledger { after, need_acl, .. } = ledger;
+        Some(Answer { value, outcome, after, need_acl })
+    }
+
+    /// The end of a call made with [`Super::run`]: its value, checked.
+    pub fn settle(&self, op: Op, answer: Option<Answer>) -> Result<i64> {
+        let Some(Answer { value, after, .. }) = answer else { return absent(op) };
+        let mut after = Some(after);
+        // Within another call, that one's end is the end of this one too.
+        with_ledger(|ledger| after.take().map(|after| ledger.after.append(after)));
+        if let Some(after) = after {
+            self.drain(after);
+        }
+        self.checked_result(op, value)
+    }
+
+    /// Only outside of the gate may references go (SAFETY.md G4) and the front door be told.
+    fn drain(&self, after: After) {
+        let After { refs, invalidations, wakes, changed } = after;
         for stale in invalidations {
             stale.inode.invalidate(stale.offset, stale.len);
         }
@@ -135,7 +262,6 @@ impl Super {
             self.front.wake(inode.ino());
         }
         drop(refs);
-        (self.checked_result(op, result), need_acl)
     }
 
     /// What a thunk returned: at least 0, or a negative errno. Anything else is a lie.
@@ -148,6 +274,13 @@ impl Super {
     }
 }
 
+impl<'a> Entered<'a> {
+    fn with(mut self, reader: Reader<'a, Object>) -> Entered<'a> {
+        self.reader = Some(reader);
+        self
+    }
+}
+
 thread_local! {
     /// What `bento_mcount` compares the stack pointer with; 0 outside of calls.
     static STACK_LIMIT: Cell<usize> = const { Cell::new(0) };
@@ -155,23 +288,27 @@ thread_local! {
     static LEDGER: Cell<*mut c_void> = const { Cell::new(ptr::null_mut()) };
 }
 
-/// This thread is in a call.
-struct Inside;
+/// Is this thread in a call? Entering the gate a second time would wait for itself when it closes (SAFETY.md G1).
+pub fn in_call() -> bool {
+    !LEDGER.get().is_null()
+}
+
+/// This thread is in a call; perhaps within another one, which brings inode data up to date.
+struct Inside {
+    limit: usize,
+    ledger: *mut c_void,
+}
 
 impl Inside {
     fn begin(limit: usize, ledger: *mut c_void) -> Inside {
-        // Entering twice on one thread would wait for itself at a closing gate (SAFETY.md G1).
-        assert!(LEDGER.get().is_null(), "a call into Rust from within a call");
-        STACK_LIMIT.set(limit);
-        LEDGER.set(ledger);
-        Inside
+        Inside { limit: STACK_LIMIT.replace(limit), ledger: LEDGER.replace(ledger) }
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        STACK_LIMIT.set(0);
-        LEDGER.set(ptr::null_mut());
+        STACK_LIMIT.set(self.limit);
+        LEDGER.set(self.ledger);
     }
 }
 
@@ -379,14 +516,18 @@ pub mod asm {
     /// Where `bento_mcount` of a loaded object goes when too little stack is left: abandons the call in progress.
     ///
     /// # Safety
-    /// `rsp` is a stack pointer of this thread, inside a call (SAFETY.md G6); `at` is where the check was made.
-    pub unsafe extern "C" fn overflow(rsp: *mut u64, at: *const c_void) {
+    /// `regs` are those of a frame of this thread, inside a call (SAFETY.md G6).
+    pub unsafe extern "C" fn overflow(regs: *const abi::bento_regs) {
         // SAFETY: the caller's promise; SAFETY.md C2.
         unsafe {
-            let record = record(rsp);
+            let record = record(ptr::with_exposed_provenance_mut((*regs).rsp as usize));
             let call = (*record).call;
+            let mut place = abi::bento_place_args { regs, at: std::mem::zeroed() };
+            if let Some(thunk) = with_ledger(|ledger| ledger.object.ops().place).flatten() {
+                bento_user_trampoline(call, thunk as *const c_void, (&raw mut place).cast());
+            }
             (*call).outcome = abi::BENTO_OUTCOME_ABANDONED;
-            crate::helpers::stack_exhausted(call, at);
+            crate::helpers::stack_exhausted(call, &place.at);
             bento_user_abandon(record, -i64::from(Errno::EIO.get()));
         }
     }

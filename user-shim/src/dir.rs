@@ -2,14 +2,14 @@
 //! Names: lookup and every change of a directory. The handler decides first; link counts and times follow here, in one
 //! place, once it said yes. The checks the VFS makes from permissions are the front door's.
 
-use std::sync::{Arc, PoisonError, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bento::abi;
 use bento::errno::{Errno, Result};
 use bento::fs::Op;
 
 use crate::acl;
-use crate::call::Thunk;
+use crate::call::Find;
 use crate::caller::Caller;
 use crate::icache::NewInode;
 use crate::inode::{Inode, InodeRef, blank_attr};
@@ -134,6 +134,11 @@ pub fn write(inode: &Inode) -> RwLockWriteGuard<'_, ()> {
     inode.rwsem.write().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A lock that guards nothing a panic could spoil.
+pub fn read_lock(lock: &RwLock<()>) -> RwLockReadGuard<'_, ()> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub fn read(inode: &Inode) -> RwLockReadGuard<'_, ()> {
     inode.rwsem.read().unwrap_or_else(PoisonError::into_inner)
 }
@@ -175,7 +180,7 @@ impl Super {
             return Err(Errno::ENOTDIR);
         }
         let mut args = abi::bento_lookup_args { dir: dir.as_raw(), name: bytes(name), ino: 0 };
-        self.invoke(Op::lookup, self.ops.lookup, caller, &mut args)?;
+        self.invoke(Op::lookup, |ops| ops.lookup, caller, &mut args)?;
         self.iget(args.ino, Op::lookup)
     }
 
@@ -191,19 +196,18 @@ impl Super {
         self.check_writable()?;
         self.check_name(name)?;
         dir.check_immutable()?;
-        let ops = self.ops;
         let mut flags = 0;
         let mut link: &[u8] = &[];
-        let (op, thunk, mode, rdev): (Op, Thunk<abi::bento_make_args>, u32, (u32, u32)) = match what {
+        let (op, find, mode, rdev): (Op, Find<abi::bento_make_args>, u32, (u32, u32)) = match what {
             Make::File { exclusive } => {
                 flags = exclusive.into();
-                (Op::create, ops.create, mode & 0o7777 | libc::S_IFREG, (0, 0))
+                (Op::create, |ops| ops.create, mode & 0o7777 | libc::S_IFREG, (0, 0))
             }
-            Make::Directory => (Op::mkdir, ops.mkdir, mode & 0o1777 | libc::S_IFDIR, (0, 0)),
-            Make::Node { mode: kind, rdev } => (Op::mknod, ops.mknod, mode & 0o7777 | kind & libc::S_IFMT, rdev),
+            Make::Directory => (Op::mkdir, |ops| ops.mkdir, mode & 0o1777 | libc::S_IFDIR, (0, 0)),
+            Make::Node { mode: kind, rdev } => (Op::mknod, |ops| ops.mknod, mode & 0o7777 | kind & libc::S_IFMT, rdev),
             Make::Symlink { target } => {
                 link = target;
-                (Op::symlink, ops.symlink, 0o777 | libc::S_IFLNK, (0, 0))
+                (Op::symlink, |ops| ops.symlink, 0o777 | libc::S_IFLNK, (0, 0))
             }
         };
         if !self.has(op) {
@@ -216,7 +220,7 @@ impl Super {
         let making = Making::new(self, caller, dir, mode, rdev)?;
         let mut args = make_args(dir, name, &making);
         (args.target, args.flags) = (bytes(link), flags);
-        let result = self.invoke(op, thunk, caller, &mut args);
+        let result = self.invoke(op, find, caller, &mut args);
         let assigned = args.node.assigned;
         let inode = making.finish(self, op, result, assigned)?;
         if op == Op::symlink {
@@ -238,7 +242,7 @@ impl Super {
         }
         let making = Making::new(self, caller, dir, mode & 0o7777 | libc::S_IFREG, (0, 0))?;
         let mut args = make_args(dir, b"", &making);
-        let result = self.invoke(Op::tmpfile, self.ops.tmpfile, caller, &mut args);
+        let result = self.invoke(Op::tmpfile, |ops| ops.tmpfile, caller, &mut args);
         let assigned = args.node.assigned;
         let inode = making.finish(self, Op::tmpfile, result, assigned)?;
         inode.set_nlink(|_| 0);
@@ -257,7 +261,7 @@ impl Super {
         if inode.nlink() == u32::MAX {
             return Err(Errno::EMLINK);
         }
-        self.call_entry(Op::link, self.ops.link, caller, dir, name, inode)?;
+        self.call_entry(Op::link, |ops| ops.link, caller, dir, name, inode)?;
         let now = self.now();
         inode.set_nlink(|nlink| nlink + 1);
         inode.touch_ctime(now);
@@ -276,7 +280,7 @@ impl Super {
         if !self.has(Op::unlink) {
             return Err(Errno::EPERM);
         }
-        self.call_entry(Op::unlink, self.ops.unlink, caller, dir, name, inode)?;
+        self.call_entry(Op::unlink, |ops| ops.unlink, caller, dir, name, inode)?;
         let now = self.now();
         dir.touch(now);
         gone(inode, now);
@@ -294,7 +298,7 @@ impl Super {
         if !self.has(Op::rmdir) {
             return Err(Errno::EPERM);
         }
-        self.call_entry(Op::rmdir, self.ops.rmdir, caller, dir, name, inode)?;
+        self.call_entry(Op::rmdir, |ops| ops.rmdir, caller, dir, name, inode)?;
         let now = self.now();
         drop_subdir(dir);
         dir.touch(now);
@@ -305,14 +309,14 @@ impl Super {
     fn call_entry(
         &self,
         op: Op,
-        thunk: Thunk<abi::bento_entry_args>,
+        find: Find<abi::bento_entry_args>,
         caller: &Caller,
         dir: &Inode,
         name: &[u8],
         inode: &Inode,
     ) -> Result<()> {
         let mut args = abi::bento_entry_args { dir: dir.as_raw(), name: bytes(name), inode: inode.as_raw() };
-        self.invoke(op, thunk, caller, &mut args).map(drop)
+        self.invoke(op, find, caller, &mut args).map(drop)
     }
 
     /// The caller holds both directories' `rwsem`.
@@ -346,7 +350,7 @@ impl Super {
             flags,
             pad: 0,
         };
-        let result = self.invoke(Op::rename, self.ops.rename, caller, &mut args);
+        let result = self.invoke(Op::rename, |ops| ops.rename, caller, &mut args);
         match whiteout {
             // Nobody refers to it: the next lookup of the old name finds it.
             Some(making) => {
@@ -404,7 +408,7 @@ impl Super {
         let room = unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), DIR_BUFFER) };
         let start = pos.max(DIR_START) - DIR_START;
         let mut args = abi::bento_iterate_args { dir: dir.as_raw(), pos: start, entries: buffer(room), end: 0, pad: 0 };
-        self.invoke(Op::iterate, self.ops.iterate, caller, &mut args)?;
+        self.invoke(Op::iterate, |ops| ops.iterate, caller, &mut args)?;
         let used = args.entries.len;
         if used > DIR_BUFFER {
             return Err(self.bad(Op::iterate, format_args!("returned {used} bytes of entries for {DIR_BUFFER}")));

@@ -52,7 +52,7 @@ impl Super {
             return Err(Errno::ESTALE);
         }
         let mut args = inode_args(dir.as_raw());
-        self.invoke(Op::get_parent, self.ops.get_parent, caller, &mut args)?;
+        self.invoke(Op::get_parent, |ops| ops.get_parent, caller, &mut args)?;
         self.iget(args.out, Op::get_parent)
     }
 }

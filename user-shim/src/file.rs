@@ -91,7 +91,7 @@ impl Inode {
         let len = out.len() as u64;
         let mut sink = Sink(out);
         let mut args = abi::bento_read_args { inode: self.as_raw(), offset, len, sink: (&raw mut sink).cast() };
-        let put = sb.invoke(Op::read, sb.ops.read, caller, &mut args)?;
+        let put = sb.invoke(Op::read, |ops| ops.read, caller, &mut args)?;
         if put as u64 > len {
             return Err(sb.bad(Op::read, format_args!("returned {put} bytes of {len}")));
         }
@@ -207,7 +207,7 @@ impl Inode {
             write_life: self.lock_attr().write_life,
             pad: 0,
         };
-        sb.invoke(Op::write, sb.ops.write, caller, &mut args).map(drop)
+        sb.invoke(Op::write, |ops| ops.write, caller, &mut args).map(drop)
     }
 
     /// Writes dirty pages back; a failure is kept for `fsync` and `close` as well.
@@ -239,30 +239,30 @@ impl Inode {
         }
         let mut args = inode_args(self.as_raw());
         args.flags = datasync.into();
-        sb.invoke(Op::fsync, sb.ops.fsync, caller, &mut args).map(drop)
+        sb.invoke(Op::fsync, |ops| ops.fsync, caller, &mut args).map(drop)
     }
 
     // ---- open, close ----
 
     pub fn open(&self, caller: &Caller, flags: u32) -> Result<()> {
-        self.call_simple(Op::open, self.sb().ops.open, caller, flags)
+        self.call_simple(Op::open, |ops| ops.open, caller, flags)
     }
 
     pub fn release(&self, caller: &Caller, flags: u32) {
-        let _ = self.call_simple(Op::release, self.sb().ops.release, caller, flags);
+        let _ = self.call_simple(Op::release, |ops| ops.release, caller, flags);
     }
 
     /// `close(2)`. A failed write-back shows here without being used up: fsync tells it again.
     pub fn flush(&self, caller: &Caller, writable: bool) -> Result<()> {
         let written = if writable { self.flush_pages() } else { Ok(()) };
-        let told = self.call_simple(Op::flush, self.sb().ops.flush, caller, 0);
+        let told = self.call_simple(Op::flush, |ops| ops.flush, caller, 0);
         written.and(told)
     }
 
     fn call_simple(
         &self,
         op: Op,
-        thunk: crate::call::Thunk<abi::bento_inode_args>,
+        find: crate::call::Find<abi::bento_inode_args>,
         caller: &Caller,
         flags: u32,
     ) -> Result<()> {
@@ -272,7 +272,7 @@ impl Inode {
         }
         let mut args = inode_args(self.as_raw());
         args.flags = flags;
-        sb.invoke(op, thunk, caller, &mut args).map(drop)
+        sb.invoke(op, find, caller, &mut args).map(drop)
     }
 
     // ---- sizes ----
@@ -330,7 +330,7 @@ impl Inode {
         if sb.has(Op::fallocate) {
             let mut args = inode_args(self.as_raw());
             (args.flags, args.a, args.b) = (mode as u32, offset, len);
-            sb.invoke(Op::fallocate, sb.ops.fallocate, caller, &mut args)?;
+            sb.invoke(Op::fallocate, |ops| ops.fallocate, caller, &mut args)?;
         }
         if sb.is_resident() {
             self.fallocate_resident(mode & !libc::FALLOC_FL_KEEP_SIZE, offset, len)?;
@@ -412,7 +412,8 @@ impl Inode {
             self.flush_pages()?;
             let mut args = inode_args(self.as_raw());
             (args.flags, args.a) = (whence, offset);
-            sb.invoke(Op::seek, sb.ops.seek, caller, &mut args)?;
+            args.out = if data { offset } else { size };
+            sb.invoke(Op::seek, |ops| ops.seek, caller, &mut args)?;
             if args.out < offset || args.out > i64::MAX as u64 {
                 return Err(sb.bad(Op::seek, format_args!("returned offset {} for {offset}", args.out)));
             }
@@ -445,7 +446,7 @@ impl Inode {
             input: crate::superblock::bytes(input),
             output: crate::superblock::buffer(&mut output),
         };
-        let value = sb.invoke(Op::ioctl, sb.ops.ioctl, caller, &mut args)?;
+        let value = sb.invoke(Op::ioctl, |ops| ops.ioctl, caller, &mut args)?;
         if value > i64::from(i32::MAX) {
             return Err(sb.bad(Op::ioctl, format_args!("returned value {value}")));
         }
@@ -460,14 +461,14 @@ impl Inode {
     /// Which of `events` are ready.
     pub fn poll(&self, caller: &Caller, events: u32) -> Result<u32> {
         let sb = self.sb();
+        // What NULL means: always ready to read and write.
+        let ready = events & (libc::POLLIN | libc::POLLOUT | libc::POLLRDNORM | libc::POLLWRNORM) as u32;
         if !sb.has(Op::poll) {
-            // What NULL means: always ready to read and write.
-            let ready = libc::POLLIN | libc::POLLOUT | libc::POLLRDNORM | libc::POLLWRNORM;
-            return Ok(events & ready as u32);
+            return Ok(ready);
         }
         let mut args = inode_args(self.as_raw());
-        args.flags = events;
-        sb.invoke(Op::poll, sb.ops.poll, caller, &mut args)?;
+        (args.flags, args.out) = (events, ready.into());
+        sb.invoke(Op::poll, |ops| ops.poll, caller, &mut args)?;
         if args.out > u32::from(u16::MAX).into() {
             return Err(sb.bad(Op::poll, format_args!("returned events {:#x}", args.out)));
         }
@@ -482,6 +483,6 @@ impl Inode {
         }
         let mut args = inode_args(self.as_raw());
         (args.flags, args.a, args.b) = (advice, offset, len);
-        sb.invoke(Op::fadvise, sb.ops.fadvise, caller, &mut args).map(drop)
+        sb.invoke(Op::fadvise, |ops| ops.fadvise, caller, &mut args).map(drop)
     }
 }

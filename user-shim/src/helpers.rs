@@ -12,7 +12,7 @@ use bento::fs::Op;
 
 use crate::Panic;
 use crate::alloc::{self, Charge};
-use crate::call::{Invalidation, with_ledger};
+use crate::call::{Code, Invalidation, with_ledger};
 use crate::caller::{Object, may};
 use crate::file::{Sink, Source};
 use crate::inode::Inode;
@@ -27,12 +27,15 @@ pub static HOST: abi::bento_host = abi::bento_host {
     log: Some(log),
     panicked: Some(panicked),
     poison: Some(poison),
+    lock_poisoned: Some(lock_poisoned),
+    lock_refused: Some(lock_refused),
     alloc: Some(alloc),
     dealloc: Some(dealloc),
     realloc: Some(realloc),
     inode_attr: Some(inode_attr),
     inode_update: Some(inode_update),
     inode_get: Some(inode_get),
+    inode_resolve: Some(inode_resolve),
     inode_wake: Some(inode_wake),
     inode_invalidate: Some(inode_invalidate),
     generic_permission: Some(generic_permission),
@@ -41,6 +44,7 @@ pub static HOST: abi::bento_host = abi::bento_host {
     random: Some(random),
     sink_put: Some(sink_put),
     source_get: Some(source_get),
+    state_put: Some(state_put),
     wait: Some(wait),
     wake: Some(wake),
     lock_acquired: Some(lock_acquired),
@@ -102,7 +106,7 @@ unsafe extern "C" fn panicked(
     let Some(sb) = sb else { return };
     let errno = Errno::new(errno.abs());
     // SAFETY: SAFETY.md C4.
-    let location = at.map(|at| (unsafe { text(at.file).into_owned() }, at.line, at.column));
+    let location = at.filter(|at| at.line != 0).map(|at| (unsafe { text(at.file).into_owned() }, at.line, at.column));
     let handler = Op::ALL.get(op as usize).map_or("?", |op| op.name());
     let panic = Panic { handler, message, location, errno };
     sb.log(abi::BENTO_LOG_ERR, format_args!("handler {panic}; caller got {errno:?}"));
@@ -112,41 +116,50 @@ unsafe extern "C" fn panicked(
     }
 }
 
-/// `bento_mcount` found too little stack left.
+/// `bento_mcount` found too little stack left, at a line of the author's if it is known.
 ///
 /// # Safety
 /// `call` is the call in progress on this thread.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
-pub unsafe fn stack_exhausted(call: *mut abi::bento_call, at: *const c_void) {
-    let message = format!("the stack is used up in {}", symbol(at));
-    // SAFETY: the caller's promise; the message lives through the call.
+pub unsafe fn stack_exhausted(call: *mut abi::bento_call, at: &abi::bento_location) {
+    // SAFETY: the caller's promise.
     unsafe {
-        panicked(call, crate::superblock::bytes(message.as_bytes()), std::ptr::null(), Errno::EIO.get());
+        panicked(call, crate::superblock::bytes(b"stack overflow"), at, Errno::EIO.get());
         poison(call);
     }
 }
 
-/// The name of the function that `at` lies in, as far as the dynamic linker knows.
-#[cfg(all(target_arch = "x86_64", not(miri)))]
-fn symbol(at: *const c_void) -> String {
-    // SAFETY: `dladdr` fills the struct or returns 0; the names it points to belong to the loaded object.
-    unsafe {
-        let mut info: libc::Dl_info = std::mem::zeroed();
-        if libc::dladdr(at, &mut info) == 0 {
-            return "an unknown function".to_owned();
-        }
-        if info.dli_sname.is_null() {
-            return format!("the object at {:#x}", at.addr() - info.dli_fbase.addr());
-        }
-        let name = std::ffi::CStr::from_ptr(info.dli_sname);
-        name.to_string_lossy().into_owned()
+unsafe extern "C" fn poison(call: *mut abi::bento_call) {
+    let _charge = Charge::nobody();
+    // SAFETY: SAFETY.md C1.
+    let (sb, generation) = unsafe { (Super::from_raw((*call).sb), (*call).generation) };
+    if let Some(sb) = sb {
+        sb.abandoned(generation);
     }
 }
 
-unsafe extern "C" fn poison(call: *mut abi::bento_call) {
+/// Poisons the inode whose data the lock lies in, if it does in any.
+unsafe extern "C" fn lock_poisoned(call: *mut abi::bento_call, lock: *const c_void) {
+    let _charge = Charge::nobody();
     // SAFETY: SAFETY.md C1.
-    if let Some(sb) = unsafe { Super::from_raw((*call).sb) } {
-        sb.slot.poison();
+    let (sb, generation) = unsafe { (Super::from_raw((*call).sb), (*call).generation) };
+    let Some(sb) = sb else { return };
+    let Some(size) = sb.inode_data_size(generation) else { return };
+    if let Some(inode) = sb.table.containing(lock.addr(), size, generation) {
+        inode.poison();
+        sb.log(abi::BENTO_LOG_ERR, format_args!("inode {} is poisoned: it alone answers EIO", inode.ino()));
+    }
+}
+
+/// In the instance itself it asks for a restart.
+unsafe extern "C" fn lock_refused(call: *mut abi::bento_call, lock: *const c_void) {
+    let _charge = Charge::nobody();
+    // SAFETY: SAFETY.md C1.
+    let (sb, generation, instance) = unsafe { (Super::from_raw((*call).sb), (*call).generation, (*call).instance) };
+    let Some(sb) = sb.filter(|sb| generation == sb.slot.generation() && !instance.is_null()) else { return };
+    let size = sb.current().ops().instance_size as usize;
+    if (instance.addr()..instance.addr() + size).contains(&lock.addr()) {
+        sb.spoil(false);
     }
 }
 
@@ -202,22 +215,31 @@ unsafe extern "C" fn inode_get(_call: *mut abi::bento_call, ino: u64, out: *mut 
     let found = with_ledger(|ledger| {
         let inode = ledger.sb.table.get(ino).ok_or(Errno::ENOENT)?;
         let raw = inode.as_raw();
-        ledger.refs.push(inode);
-        // SAFETY: SAFETY.md C1, C5: a cached inode, referenced by the ledger until the call has left the gate.
-        unsafe {
-            if (*raw).flags & abi::BENTO_INODE_POISONED != 0 {
-                return Err(Errno::EIO);
-            }
-            *out = raw;
-        }
+        ledger.after.refs.push(inode);
+        // SAFETY: SAFETY.md C1, C5: a cached inode, referenced by the ledger until the call has left the gate; the runtime
+        // resolves it next.
+        unsafe { *out = raw };
         Ok(())
     });
     errno(found.unwrap_or(Err(Errno::EINVAL)))
 }
 
+unsafe extern "C" fn inode_resolve(call: *mut abi::bento_call, inode: *mut abi::bento_inode) -> i32 {
+    let _charge = Charge::nobody();
+    // SAFETY: SAFETY.md C1, C5.
+    let (sb, inode, generation) = unsafe { (Super::from_raw((*call).sb), Inode::from_raw(inode), (*call).generation) };
+    let Some(sb) = sb else { return -Errno::EINVAL.get() };
+    let object = sb.current();
+    if generation != sb.slot.generation() {
+        // Saving and loading reach no inode.
+        return -Errno::EINVAL.get();
+    }
+    errno(sb.resolve(inode, &Code { object: &object, instance: sb.slot.instance(), generation }))
+}
+
 unsafe extern "C" fn inode_wake(_call: *mut abi::bento_call, inode: *mut abi::bento_inode) {
     // SAFETY: SAFETY.md C5.
-    with_ledger(|ledger| ledger.wakes.push(unsafe { Inode::ref_from_raw(inode) }));
+    with_ledger(|ledger| ledger.after.wakes.push(unsafe { Inode::ref_from_raw(inode) }));
 }
 
 unsafe extern "C" fn inode_invalidate(
@@ -229,7 +251,7 @@ unsafe extern "C" fn inode_invalidate(
     with_ledger(|ledger| {
         // SAFETY: SAFETY.md C5.
         let inode = unsafe { Inode::ref_from_raw(inode) };
-        ledger.invalidations.push(Invalidation { inode, offset, len });
+        ledger.after.invalidations.push(Invalidation { inode, offset, len });
     });
 }
 
@@ -325,6 +347,22 @@ unsafe extern "C" fn source_get(
     errno(unsafe { (*source.cast::<Source>()).get(pos, to, len) })
 }
 
+unsafe extern "C" fn state_put(
+    _call: *mut abi::bento_call,
+    out: *mut abi::bento_state,
+    from: *const u8,
+    len: usize,
+) -> i32 {
+    let _charge = Charge::nobody();
+    // SAFETY: SAFETY.md C1, C4: the buffer that the shim lent to this call, and the runtime's bytes.
+    let (state, more) = unsafe { (&mut *out.cast::<Vec<u8>>(), slice(abi::bento_bytes { ptr: from, len })) };
+    if state.try_reserve(len).is_err() {
+        return -Errno::ENOMEM.get();
+    }
+    state.extend_from_slice(more);
+    0
+}
+
 // ---- sleeping on a word (SAFETY.md C6) ----
 
 /// How long a waiter sleeps before it looks whether its mount is still alive.
@@ -335,19 +373,52 @@ const PATIENCE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 50_000_000
 unsafe extern "C" fn wait(word: *const u32, expected: u32) {
     // SAFETY: SAFETY.md C6: the word lives through the call; futex(2) reads it only.
     let unchanged = || unsafe { (*word.cast::<AtomicU32>()).load(Ordering::Acquire) == expected };
+    let stuck = || with_ledger(|ledger| ledger.object.is_freestanding() && ledger.sb.slot.is_abandoned()) == Some(true);
     if unchanged() {
-        // SAFETY: as above, and the timeout is constant.
-        unsafe {
-            libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, expected, &PATIENCE);
+        let _asleep = Asleep::on(word);
+        // Looked at after the word is known: whoever abandons either sees it, or is seen.
+        if !stuck() {
+            // SAFETY: as above, and the timeout is constant.
+            unsafe {
+                libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG, expected, &PATIENCE);
+            }
         }
     }
-    let stuck = || with_ledger(|ledger| ledger.sb.freestanding && ledger.sb.slot.is_poisoned()) == Some(true);
     if unchanged() && stuck() {
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         // SAFETY: SAFETY.md G6: inside a call of an object whose frames may be left behind.
         unsafe {
             crate::call::asm::give_up()
         }
+    }
+}
+
+/// This thread's call sleeps on a word, for `Super::wake_sleepers`.
+struct Asleep(usize);
+
+impl Asleep {
+    fn on(word: *const u32) -> Asleep {
+        with_ledger(|ledger| ledger.sb.swaps.sleepers.lock().unwrap_or_else(PoisonError::into_inner).push(word.addr()));
+        Asleep(word.addr())
+    }
+}
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        with_ledger(|ledger| {
+            let mut sleepers = ledger.sb.swaps.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(at) = sleepers.iter().position(|word| *word == self.0) {
+                sleepers.swap_remove(at);
+            }
+        });
+    }
+}
+
+/// Whoever sleeps on the word at that address looks again.
+pub fn wake_word(address: usize) {
+    // SAFETY: SAFETY.md C6: the address is only compared.
+    unsafe {
+        libc::syscall(libc::SYS_futex, address, libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG, i32::MAX);
     }
 }
 

@@ -18,15 +18,17 @@ use crate::superblock::Super;
 const UNASSIGNED: u64 = 0;
 
 enum Entry {
-    Loading,
+    Loading(Arc<Inode>),
     Live(Arc<Inode>),
-    Evicting,
+    Evicting(Arc<Inode>),
 }
 
 /// The inode cache of a mount.
 #[derive(Default)]
 pub struct Table {
     map: Mutex<HashMap<u64, Entry>>,
+    /// Inodes about to exist, without a number. Locked after `map`.
+    fresh: Mutex<Vec<Arc<Inode>>>,
     changed: Condvar,
 }
 
@@ -48,6 +50,43 @@ impl Table {
                 _ => None,
             })
             .collect()
+    }
+
+    /// The inodes whose data are of that generation, and how many there are with those that are being loaded. One that is
+    /// being named or evicted is among them: who does that may wait at the gate for a restart, which waits for these.
+    pub fn made_in(&self, generation: u32) -> (Vec<Arc<Inode>>, usize) {
+        let map = held(&self.map);
+        let fresh = held(&self.fresh);
+        let mut live: Vec<_> = fresh.iter().filter(|inode| inode.made_in() == generation).cloned().collect();
+        let mut left = live.len();
+        for entry in map.values() {
+            let (Entry::Loading(inode) | Entry::Live(inode) | Entry::Evicting(inode)) = entry;
+            if inode.made_in() == generation {
+                left += 1;
+                if !matches!(entry, Entry::Loading(_)) {
+                    live.push(Arc::clone(inode));
+                }
+            }
+        }
+        (live, left)
+    }
+
+    /// The inode whose data, of `size` bytes and of that generation, have `address` in them.
+    pub fn containing(&self, address: usize, size: usize, generation: u32) -> Option<Arc<Inode>> {
+        let map = held(&self.map);
+        let fresh = held(&self.fresh);
+        let known = map.values().map(|(Entry::Loading(inode) | Entry::Live(inode) | Entry::Evicting(inode))| inode);
+        known
+            .chain(fresh.iter())
+            .find(|inode| {
+                let start = inode.data().addr();
+                start != 0 && (start..start + size.max(1)).contains(&address) && inode.made_in() == generation
+            })
+            .cloned()
+    }
+
+    fn not_fresh(&self, inode: &Arc<Inode>) {
+        held(&self.fresh).retain(|fresh| !Arc::ptr_eq(fresh, inode));
     }
 
     pub fn len(&self) -> usize {
@@ -96,7 +135,7 @@ impl Table {
                     if !same || inode.count.load(Ordering::Acquire) != 0 {
                         return false;
                     }
-                    *entry = Entry::Evicting;
+                    *entry = Entry::Evicting(Arc::clone(inode));
                 }
                 _ => return false,
             }
@@ -142,21 +181,23 @@ impl Super {
         if ino == UNASSIGNED {
             return Err(self.bad(op, format_args!("returned inode number 0")));
         }
-        {
+        let inode = {
             let mut map = held(&self.table.map);
             loop {
                 match map.get(&ino) {
                     Some(Entry::Live(inode)) => return Ok(InodeRef::of(inode)),
-                    Some(Entry::Loading | Entry::Evicting) => {
+                    Some(Entry::Loading(_) | Entry::Evicting(_)) => {
                         map = self.table.changed.wait(map).unwrap_or_else(PoisonError::into_inner);
                     }
                     None => break,
                 }
             }
-            map.insert(ino, Entry::Loading);
-        }
-        match self.load(ino) {
-            Ok(inode) => {
+            let inode = Inode::new(self, ino, blank_attr());
+            map.insert(ino, Entry::Loading(Arc::clone(&inode)));
+            inode
+        };
+        match self.load(ino, &inode) {
+            Ok(()) => {
                 let reference = InodeRef::of(&inode);
                 let nlink = inode.nlink();
                 inode.repin(nlink);
@@ -170,10 +211,9 @@ impl Super {
         }
     }
 
-    fn load(self: &Arc<Self>, ino: u64) -> Result<Arc<Inode>> {
-        let inode = Inode::new(self, ino, blank_attr());
+    fn load(&self, ino: u64, inode: &Inode) -> Result<()> {
         let mut args = abi::bento_load_inode_args { inode: inode.as_raw(), attr: blank_attr() };
-        let loaded = self.invoke(Op::load_inode, self.ops.load_inode, &Caller::ROOT, &mut args);
+        let loaded = self.invoke(Op::load_inode, |ops| ops.load_inode, &Caller::ROOT, &mut args);
         // SAFETY: SAFETY.md C5: nobody else sees this inode yet. Its number is the shim's, whatever the thunk did.
         unsafe { (*inode.as_raw()).ino = ino };
         let checked = loaded.and_then(|_| {
@@ -201,7 +241,7 @@ impl Super {
                 // What exists already is not held to the limit.
                 self.used_inodes.fetch_add(1, Ordering::AcqRel);
                 inode.set(COUNTED);
-                Ok(inode)
+                Ok(())
             }
             Err(errno) => {
                 inode.forget();
@@ -248,6 +288,7 @@ impl Super {
         self.charge_inode()?;
         let inode = Inode::new(self, UNASSIGNED, attr);
         inode.set(COUNTED);
+        held(&self.table.fresh).push(Arc::clone(&inode));
         Ok(NewInode { inode: Some(inode) })
     }
 
@@ -293,7 +334,7 @@ impl NewInode {
         loop {
             match map.get(&ino) {
                 // The number was freed by an eviction that has not finished yet.
-                Some(Entry::Evicting | Entry::Loading) => {
+                Some(Entry::Evicting(_) | Entry::Loading(_)) => {
                     map = sb.table.changed.wait(map).unwrap_or_else(PoisonError::into_inner);
                 }
                 Some(Entry::Live(_)) => {
@@ -308,7 +349,8 @@ impl NewInode {
         let reference = InodeRef::of(&inode);
         let nlink = inode.nlink();
         inode.repin(nlink);
-        map.insert(ino, Entry::Live(inode));
+        map.insert(ino, Entry::Live(Arc::clone(&inode)));
+        sb.table.not_fresh(&inode);
         Ok(reference)
     }
 }
@@ -317,6 +359,7 @@ impl Drop for NewInode {
     fn drop(&mut self) {
         if let Some(inode) = self.inode.take() {
             inode.forget();
+            inode.sb().table.not_fresh(&inode);
             inode.sb().used_inodes.fetch_sub(1, Ordering::AcqRel);
         }
     }

@@ -5,8 +5,9 @@
 //! without names evicts it. A resident mount pins every inode that has a name.
 
 use std::cell::UnsafeCell;
+use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use bento::abi;
@@ -16,12 +17,15 @@ use bento::fs::Op;
 use crate::acl::Acl;
 use crate::caller::Caller;
 use crate::pages::{PAGE, Pages};
+use crate::slot::{Health, Migration};
 use crate::superblock::Super;
 
 /// Bits of `Inode::state`.
 pub(crate) const PINNED: u32 = 2;
 pub(crate) const COUNTED: u32 = 4;
 pub(crate) const DIRTY: u32 = 8;
+/// Out of the cache for good; its data are gone.
+pub(crate) const DEAD: u32 = 16;
 
 /// One inode. The first field is what Rust sees.
 #[repr(C)]
@@ -38,6 +42,9 @@ pub struct Inode {
     pub pages: Mutex<Pages>,
     /// A write error that no fsync or close has reported yet.
     write_error: Mutex<Option<Errno>>,
+    pub(crate) migration: Migration,
+    /// The generation that made the data of an inode that is poisoned.
+    poisoned_from: AtomicU32,
 }
 
 // SAFETY: SAFETY.md C5: `raw` is written by the shim before others see the inode, and by thunks that alone hold it.
@@ -117,6 +124,8 @@ impl Inode {
             acl: Mutex::new(AclCache::default()),
             pages: Mutex::new(Pages::default()),
             write_error: Mutex::new(None),
+            migration: Migration::new(),
+            poisoned_from: AtomicU32::new(0),
         });
         // Rust hands back pointers to the head; `from_raw` needs the whole.
         Arc::as_ptr(&inode).expose_provenance();
@@ -156,9 +165,68 @@ impl Inode {
         unsafe { (*self.raw.get()).ino }
     }
 
+    // ---- the author's data (`bento::slot`) ----
+
+    fn data_slot(&self) -> &AtomicPtr<c_void> {
+        // SAFETY: SAFETY.md C5: a pointer of a live inode; thunks write it only before others see the inode.
+        unsafe { AtomicPtr::from_ptr(&raw mut (*self.raw.get()).data) }
+    }
+
+    fn generation_slot(&self) -> &AtomicU32 {
+        // SAFETY: SAFETY.md C5, as above.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.raw.get()).data_generation) }
+    }
+
+    fn flags(&self) -> &AtomicU32 {
+        // SAFETY: SAFETY.md C5, as above.
+        unsafe { AtomicU32::from_ptr(&raw mut (*self.raw.get()).flags) }
+    }
+
+    pub fn data(&self) -> *mut c_void {
+        self.data_slot().load(Ordering::Acquire)
+    }
+
     pub fn has_data(&self) -> bool {
-        // SAFETY: SAFETY.md C5: set before the inode is in the cache, cleared by the last call that holds it.
-        unsafe { !(*self.raw.get()).data.is_null() }
+        !self.data().is_null()
+    }
+
+    /// Can a call of that generation use the data as they are?
+    pub fn is_current(&self, generation: u32) -> bool {
+        self.generation_slot().load(Ordering::Acquire) == generation
+    }
+
+    /// The generation whose version made the data; 0: there are none.
+    pub fn made_in(&self) -> u32 {
+        match self.generation_slot().load(Ordering::Acquire) {
+            _ if !self.has_data() => 0,
+            0 => self.poisoned_from.load(Ordering::Acquire),
+            generation => generation,
+        }
+    }
+
+    pub fn is_poisoned(&self) -> bool {
+        self.flags().load(Ordering::Acquire) & abi::BENTO_INODE_POISONED != 0
+    }
+
+    /// No call gets the data any more; those that have them end.
+    pub fn poison(&self) {
+        let made = self.generation_slot().swap(0, Ordering::AcqRel);
+        if made != 0 {
+            self.poisoned_from.store(made, Ordering::Release);
+        }
+        self.flags().fetch_or(abi::BENTO_INODE_POISONED, Ordering::AcqRel);
+    }
+
+    /// Other data, made in `generation`; the old ones are returned. With none (null, 0) it stays poisoned if it was. Under
+    /// the lock of `migration`.
+    pub fn publish(&self, data: *mut c_void, generation: u32) -> *mut c_void {
+        if generation != 0 {
+            self.flags().fetch_and(!abi::BENTO_INODE_POISONED, Ordering::AcqRel);
+        }
+        let before = self.data_slot().swap(data, Ordering::AcqRel);
+        self.generation_slot().store(generation, Ordering::Release);
+        self.poisoned_from.store(0, Ordering::Release);
+        before
     }
 
     /// The attributes. Not to be held across a call into Rust, which takes this lock as well.
@@ -197,6 +265,10 @@ impl Inode {
 
     pub fn is_symlink(&self) -> bool {
         self.file_type() == libc::S_IFLNK
+    }
+
+    pub(crate) fn has(&self, bit: u32) -> bool {
+        self.state.load(Ordering::Acquire) & bit != 0
     }
 
     pub(crate) fn set(&self, bit: u32) -> bool {
@@ -296,7 +368,7 @@ impl Inode {
         }
         let mut args = inode_args(self.as_raw());
         args.flags = wait.into();
-        let written = self.sb.invoke(Op::write_inode, self.sb.ops.write_inode, &Caller::ROOT, &mut args);
+        let written = self.sb.invoke(Op::write_inode, |ops| ops.write_inode, &Caller::ROOT, &mut args);
         if written.is_err() {
             self.set(DIRTY);
         }
@@ -307,7 +379,7 @@ impl Inode {
     pub(crate) fn evict(&self) {
         let sb = &self.sb;
         let orphan = self.nlink() == 0;
-        if self.has_data() && !orphan && !sb.slot.is_poisoned() {
+        if self.has_data() && !orphan && sb.slot.health() != Health::Quarantined {
             if let Err(errno) = self.flush_pages() {
                 sb.log(abi::BENTO_LOG_ERR, format_args!("inode {}: lost dirty pages: {errno}", self.ino()));
             }
@@ -318,7 +390,7 @@ impl Inode {
         self.drop_pages();
         if self.has_data() && orphan && sb.has(Op::evict_inode) {
             let mut args = inode_args(self.as_raw());
-            let _ = sb.invoke(Op::evict_inode, sb.ops.evict_inode, &Caller::ROOT, &mut args);
+            let _ = sb.invoke(Op::evict_inode, |ops| ops.evict_inode, &Caller::ROOT, &mut args);
         }
         self.forget();
         if self.clear(COUNTED) {
@@ -334,13 +406,11 @@ impl Inode {
         *pages = Pages::default();
     }
 
-    /// Drops the author's data, once. After an abandoned call it is leaked instead (SAFETY.md C2).
+    /// Drops the author's data, once.
     pub(crate) fn forget(&self) {
-        if !self.has_data() || self.sb.slot.is_poisoned() {
-            return;
+        if self.has_data() {
+            self.sb.forget_data(self);
         }
-        let mut args = inode_args(self.as_raw());
-        let _ = self.sb.invoke(Op::forget_inode, self.sb.ops.forget_inode, &Caller::ROOT, &mut args);
     }
 }
 

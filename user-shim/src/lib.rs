@@ -13,9 +13,15 @@
 //! use bento::errno::Errno;
 //! # use bento::prelude::*;
 //! # use bento::fs::*;
+//! # use bento::state::*;
 //! # struct MemFs;
 //! # impl Declared for MemFs { const NAME: &'static str = "memfs"; const VERSION: u32 = 1; const DATA: DataMode = DataMode::Resident; }
 //! # impl Handlers for MemFs { const HANDLERS: HandlerSet = HandlerSet::EMPTY.with(Op::mount).with(Op::load_inode).with(Op::lookup).with(Op::create); }
+//! # impl State for MemFs {
+//! #     const SHAPE: &'static Shape = &Shape::Unit;
+//! #     fn save(&self, out: &mut Saver) -> Result<()> { ().save(out) }
+//! #     fn load(from: &mut Loader) -> Result<Self> { <()>::load(from).map(|()| MemFs) }
+//! # }
 //! # impl FileSystem for MemFs {
 //! #     type Inode = ();
 //! #     fn mount(cx: &MountContext) -> Result<Self> { Ok(MemFs) }
@@ -40,7 +46,8 @@
 //!
 //! What else it can do: inode-based calls ([`Task::lookup_in`] and its neighbours), [`Harness::drop_caches`],
 //! [`Harness::panics`] and [`Harness::log`], failing allocations ([`Harness::fail_allocation`]), closing the gate, and
-//! the same over a loaded object ([`Harness::load`]).
+//! the same over a loaded object ([`Harness::load`]). [`Harness::upgrade`] replaces the running version by another, which is
+//! how a migration is tested; [`Harness::restart`] and [`Harness::poison`] are what a panic leads to.
 
 #[path = "super.rs"]
 mod superblock;
@@ -50,6 +57,7 @@ mod alloc;
 mod attr;
 mod call;
 mod caller;
+mod control;
 mod dir;
 mod export;
 mod file;
@@ -59,9 +67,12 @@ mod harness;
 mod helpers;
 mod icache;
 mod inode;
+mod migrate;
 mod object;
 mod pages;
 mod slot;
+mod swap;
+mod sync;
 mod warm;
 mod xattr;
 
@@ -71,7 +82,9 @@ pub use export::FileHandle;
 pub use harness::{DirEntry, File, Harness, MountOptions, Stat, Task, Times, Unmounted, flags};
 pub use inode::InodeRef;
 pub use object::{LoadError, Object};
+pub use slot::Health;
 pub use superblock::MountError;
+pub use swap::{SwapError, Swapped};
 
 use bento::errno::Errno;
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Shared objects that `cargo bento build --variant user` makes: the kernel's own panic handler, unwinder and stack
-//! check (SAFETY.md B2). An object stays loaded once it is (SAFETY.md C2: a poisoned instance's code is never unloaded).
+//! check (SAFETY.md B2). An object stays loaded while a mount has an instance or inode data of it; what was abandoned keeps
+//! its code for ever (SAFETY.md C2).
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bento::abi;
 use bento::fs::FileSystem;
@@ -26,12 +27,24 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
-/// The code of one file system.
-#[derive(Clone, Copy, Debug)]
+/// The code of one version of a file system. Clones share it; with the last of them a loaded one is unloaded.
+#[derive(Clone)]
 pub struct Object {
-    pub ops: &'static abi::bento_ops,
-    /// It has the runtime's own unwinder, so its calls can be abandoned; with std's they cannot.
-    pub freestanding: bool,
+    ops: *const abi::bento_ops,
+    /// `None`: compiled into this program.
+    library: Option<Arc<Library>>,
+}
+
+/// A loaded object; dropped, it is unloaded.
+struct Library {
+    _handle: libloading::os::unix::Library,
+    path: PathBuf,
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "version {} from {}", self.version(), self.place())
+    }
 }
 
 // SAFETY: SAFETY.md C7: constant data and function pointers that any thread may call.
@@ -40,12 +53,41 @@ unsafe impl Send for Object {}
 unsafe impl Sync for Object {}
 
 /// Initialised modules by address: the same file loaded twice is one module.
-static LOADED: Mutex<Vec<(usize, Object)>> = Mutex::new(Vec::new());
+static LOADED: Mutex<Vec<(usize, Weak<Library>)>> = Mutex::new(Vec::new());
 
 impl Object {
     /// A file system compiled into this program.
     pub fn of<F: FileSystem>() -> Object {
-        Object { ops: bento::thunk::ops::<F>(), freestanding: false }
+        Object::over(bento::thunk::ops::<F>())
+    }
+
+    /// A table of one's own making: for tests of what a shim refuses.
+    pub fn over(ops: &'static abi::bento_ops) -> Object {
+        Object { ops, library: None }
+    }
+
+    pub fn ops(&self) -> &abi::bento_ops {
+        // SAFETY: SAFETY.md C7: constant data, `'static` or of the library that is kept with it.
+        unsafe { &*self.ops }
+    }
+
+    pub fn version(&self) -> u32 {
+        self.ops().version
+    }
+
+    /// It has the runtime's own unwinder, so its calls can be abandoned; with std's they cannot.
+    pub fn is_freestanding(&self) -> bool {
+        self.library.is_some()
+    }
+
+    /// The file it was loaded from.
+    pub fn path(&self) -> Option<&Path> {
+        self.library.as_ref().map(|library| library.path.as_path())
+    }
+
+    /// The same in words.
+    pub fn place(&self) -> String {
+        self.path().map_or_else(|| "this program".to_owned(), |path| path.display().to_string())
     }
 
     /// Loads and initialises the object at `path`.
@@ -63,11 +105,8 @@ impl Object {
         let module = find(b"bento_fs_main").ok_or_else(|| {
             error("has no bento_fs_main: build it with `cargo bento build --variant user`".to_owned())
         })?;
-        if let Some((_, object)) = loaded.iter().find(|(address, _)| *address == module.addr()) {
-            let object = *object;
-            std::mem::forget(library);
-            return Ok(object);
-        }
+        loaded.retain(|(_, library)| library.strong_count() > 0);
+        let before = loaded.iter().find(|(address, _)| *address == module.addr()).and_then(|(_, kept)| kept.upgrade());
         // SAFETY: SAFETY.md C7: `bento_fs_main` is a `struct bento_module` by its name; magic and version come first.
         let module = unsafe { &*module.cast::<abi::bento_module>() };
         if module.magic != abi::BENTO_ABI_MAGIC {
@@ -76,6 +115,11 @@ impl Object {
         if module.abi != abi::BENTO_ABI_VERSION {
             let (theirs, ours) = (module.abi, abi::BENTO_ABI_VERSION);
             return Err(error(format!("was built for ABI {theirs}, this program speaks ABI {ours}: build it again")));
+        }
+        // SAFETY: SAFETY.md C7: constant data of an object that is kept with it.
+        let ops = unsafe { module.ops.as_ref() }.ok_or_else(|| error("has no table of operations".to_owned()))?;
+        if let Some(library) = before {
+            return Ok(Object { ops, library: Some(library) });
         }
         connect_stack_check(find(b"bento_user_check"));
         let unwind = match (find(b"__bento_unwind_start"), find(b"__bento_unwind_end")) {
@@ -88,12 +132,10 @@ impl Object {
         if result != 0 {
             return Err(error(format!("refused to start: {}", bento::errno::Errno::new(result.saturating_neg()))));
         }
-        // SAFETY: SAFETY.md C7: constant data of an object that is never unloaded.
-        let ops = unsafe { module.ops.as_ref() }.ok_or_else(|| error("has no table of operations".to_owned()))?;
-        std::mem::forget(library);
-        let object = Object { ops, freestanding: true };
-        loaded.push((std::ptr::from_ref(module).addr(), object));
-        Ok(object)
+        let address = std::ptr::from_ref(module).addr();
+        let library = Arc::new(Library { _handle: library, path });
+        loaded.push((address, Arc::downgrade(&library)));
+        Ok(Object { ops, library: Some(library) })
     }
 }
 
@@ -101,7 +143,7 @@ impl Object {
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 fn connect_stack_check(check: Option<*const u8>) {
     let Some(check) = check else { return };
-    let overflow: unsafe extern "C" fn(*mut u64, *const std::ffi::c_void) = crate::call::asm::overflow;
+    let overflow: unsafe extern "C" fn(*const abi::bento_regs) = crate::call::asm::overflow;
     let words = check.cast_mut().cast::<usize>();
     // SAFETY: SAFETY.md G6: two words of the object's data, before any of its functions runs.
     unsafe {

@@ -1,41 +1,76 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! The slot of one mount: its instance behind the gate. Every call into Rust passes the gate as a reader (SAFETY.md G1);
-//! closing it waits for the readers, can time out, and is then taken back.
+//! The slot of one mount (`bento::slot`): the gate, the instance behind it, its version and generation, its health. Every
+//! call into Rust is a reader of the gate (SAFETY.md G1). `tests/slot_model.rs` runs this very file under loom.
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use bento::errno::{Errno, Result};
 
-/// Set in `gate` while it is closed; the rest counts readers.
-const CLOSED: u64 = 1 << 63;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 
-/// The gate, the instance behind it, and whether anything may enter.
+/// Set in `gate` while it is closed.
+const CLOSED: u64 = 1 << 63;
+/// Health: nobody enters, callers wait; nobody enters, callers get `EIO`. Neither: `ok`.
+const RESTARTING: u64 = 1 << 62;
+const QUARANTINED: u64 = 1 << 61;
+/// Nothing of the instance is touched ever again (SAFETY.md C2).
+const ABANDONED: u64 = 1 << 60;
+/// The rest counts readers.
+const READERS: u64 = ABANDONED - 1;
+
+/// Who may enter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Health {
+    Ok,
+    Restarting,
+    Quarantined,
+}
+
+impl Health {
+    pub fn name(self) -> &'static str {
+        match self {
+            Health::Ok => "ok",
+            Health::Restarting => "restarting",
+            Health::Quarantined => "quarantined",
+        }
+    }
+}
+
+/// What an opened gate leads to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Open {
+    /// The same as before.
+    Before,
+    /// A new instance.
+    New,
+    /// Nothing: the restart failed.
+    Quarantine,
+}
+
+/// The gate and what is behind it; `V` is the version's code, which the slot's owner keeps alive.
 #[derive(Debug)]
-pub struct Slot {
+pub struct Slot<V> {
     gate: AtomicU64,
-    poisoned: AtomicBool,
     generation: AtomicU32,
     instance: AtomicPtr<c_void>,
+    version: AtomicPtr<V>,
     /// Those at a closed gate, and the closer who waits for the last reader.
     lock: Mutex<()>,
     wait: Condvar,
-    closing: Mutex<()>,
 }
 
-impl Slot {
-    pub fn new() -> Slot {
+impl<V> Slot<V> {
+    pub fn new(version: *const V) -> Slot<V> {
         Slot {
             gate: AtomicU64::new(0),
-            poisoned: AtomicBool::new(false),
-            generation: AtomicU32::new(0),
+            generation: AtomicU32::new(1),
             instance: AtomicPtr::new(ptr::null_mut()),
+            version: AtomicPtr::new(version.cast_mut()),
             lock: Mutex::new(()),
             wait: Condvar::new(),
-            closing: Mutex::new(()),
         }
     }
 
@@ -43,80 +78,179 @@ impl Slot {
         self.instance.load(Ordering::Acquire)
     }
 
+    /// The instance of a mount that begins or ends.
     pub fn set_instance(&self, instance: *mut c_void) {
         self.instance.store(instance, Ordering::Release);
+    }
+
+    pub fn version(&self) -> *const V {
+        self.version.load(Ordering::Acquire)
     }
 
     pub fn generation(&self) -> u32 {
         self.generation.load(Ordering::Acquire)
     }
 
-    pub fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Acquire)
+    /// The generation after this one; never 0.
+    pub fn next_generation(&self) -> u32 {
+        self.generation().checked_add(1).unwrap_or(1)
+    }
+
+    /// Another instance, behind the closed gate.
+    pub fn replace(&self, instance: *mut c_void, version: *const V) {
+        self.generation.store(self.next_generation(), Ordering::Release);
+        self.instance.store(instance, Ordering::Release);
+        self.version.store(version.cast_mut(), Ordering::Release);
+    }
+
+    pub fn health(&self) -> Health {
+        match self.gate.load(Ordering::Acquire) {
+            gate if gate & QUARANTINED != 0 => Health::Quarantined,
+            gate if gate & RESTARTING != 0 => Health::Restarting,
+            _ => Health::Ok,
+        }
+    }
+
+    pub fn is_abandoned(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & ABANDONED != 0
     }
 
     pub fn is_closed(&self) -> bool {
         self.gate.load(Ordering::Acquire) & CLOSED != 0
     }
 
-    /// Waits at a closed gate; `EIO` when the instance is poisoned.
-    pub fn enter(&self) -> Result<Reader<'_>> {
+    /// Waits at a closed gate and while the slot restarts; `EIO` when it is quarantined.
+    pub fn enter(&self) -> Result<Reader<'_, V>> {
+        self.enter_unless(QUARANTINED, CLOSED | RESTARTING)
+    }
+
+    /// Whatever the health: for sweeps, and for what is dropped.
+    pub fn enter_anyhow(&self) -> Result<Reader<'_, V>> {
+        self.enter_unless(0, CLOSED)
+    }
+
+    /// Never waits: `None` where `enter` would.
+    pub fn try_enter(&self) -> Result<Option<Reader<'_, V>>> {
+        self.try_enter_unless(QUARANTINED, CLOSED | RESTARTING)
+    }
+
+    fn enter_unless(&self, refused: u64, closed: u64) -> Result<Reader<'_, V>> {
         loop {
-            if let Some(reader) = self.try_enter()? {
+            if let Some(reader) = self.try_enter_unless(refused, closed)? {
                 return Ok(reader);
             }
             let mut guard = held(&self.lock);
-            while self.is_closed() && !self.is_poisoned() {
+            let stays = || {
+                let gate = self.gate.load(Ordering::Acquire);
+                gate & closed != 0 && gate & refused == 0
+            };
+            while stays() {
                 guard = self.wait.wait(guard).unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
 
-    /// Never waits: `None` at a closed gate.
-    pub fn try_enter(&self) -> Result<Option<Reader<'_>>> {
-        if self.is_poisoned() {
-            return Err(Errno::EIO);
+    fn try_enter_unless(&self, refused: u64, closed: u64) -> Result<Option<Reader<'_, V>>> {
+        let mut gate = self.gate.load(Ordering::Acquire);
+        loop {
+            if gate & refused != 0 {
+                return Err(Errno::EIO);
+            }
+            if gate & closed != 0 {
+                return Ok(None);
+            }
+            match self.gate.compare_exchange_weak(gate, gate + 1, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(Some(Reader { slot: self })),
+                Err(now) => gate = now,
+            }
         }
-        let entered =
-            self.gate.try_update(Ordering::AcqRel, Ordering::Acquire, |gate| (gate & CLOSED == 0).then_some(gate + 1));
-        Ok(entered.is_ok().then(|| Reader { slot: self }))
     }
 
-    /// Closes the gate and waits for its readers; `EBUSY` when they did not leave in time, and the gate is open again.
+    /// Closes the gate and waits for its readers. `ETIMEDOUT` when they did not leave in time, and the gate is open again;
+    /// `EBUSY` when it is closed already.
     pub fn close(&self, timeout: Duration) -> Result<()> {
-        let _one = held(&self.closing);
         let deadline = Instant::now() + timeout;
-        self.gate.fetch_or(CLOSED, Ordering::AcqRel);
-        let mut guard = held(&self.lock);
-        while self.gate.load(Ordering::Acquire) != CLOSED {
+        self.close_while(|wait, guard| {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                drop(guard);
-                self.reopen();
-                return Err(Errno::EBUSY);
+            match left.is_zero() {
+                true => None,
+                false => Some(wait.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0),
             }
-            guard = self.wait.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+        })
+    }
+
+    /// The same with a wait of the caller's, `None` when it is over.
+    pub fn close_while(
+        &self,
+        mut sleep: impl for<'a> FnMut(&Condvar, MutexGuard<'a, ()>) -> Option<MutexGuard<'a, ()>>,
+    ) -> Result<()> {
+        if self.gate.fetch_or(CLOSED, Ordering::AcqRel) & CLOSED != 0 {
+            return Err(Errno::EBUSY);
+        }
+        let mut guard = held(&self.lock);
+        while self.gate.load(Ordering::Acquire) & READERS != 0 {
+            match sleep(&self.wait, guard) {
+                Some(back) => guard = back,
+                None => {
+                    self.open(Open::Before);
+                    return Err(Errno::ETIMEDOUT);
+                }
+            }
         }
         Ok(())
     }
 
     /// Opens a closed gate.
-    pub fn reopen(&self) {
+    pub fn open(&self, to: Open) {
         let _guard = held(&self.lock);
+        match to {
+            Open::Before => {}
+            Open::New => drop(self.gate.fetch_and(!(RESTARTING | QUARANTINED | ABANDONED), Ordering::AcqRel)),
+            Open::Quarantine => {
+                self.gate.fetch_or(QUARANTINED, Ordering::AcqRel);
+                self.gate.fetch_and(!RESTARTING, Ordering::AcqRel);
+            }
+        }
         self.gate.fetch_and(!CLOSED, Ordering::AcqRel);
         self.wait.notify_all();
     }
 
-    /// Nothing enters again (SAFETY.md C2).
-    pub fn poison(&self) {
+    /// Nobody enters this instance any more. True when that is new.
+    pub fn spoil(&self, restart: bool, abandoned: bool) -> bool {
         let _guard = held(&self.lock);
-        self.poisoned.store(true, Ordering::Release);
+        let bits = if restart { RESTARTING } else { QUARANTINED };
+        let mut gate = self.gate.load(Ordering::Acquire);
+        loop {
+            let first = gate & (RESTARTING | QUARANTINED) == 0;
+            let set = gate | if first { bits } else { 0 } | if abandoned { ABANDONED } else { 0 };
+            match self.gate.compare_exchange(gate, set, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    self.wait.notify_all();
+                    return first;
+                }
+                Err(now) => gate = now,
+            }
+        }
+    }
+
+    /// Whoever sleeps at the gate looks again; the model's clock needs it.
+    #[allow(dead_code)]
+    pub fn nudge(&self) {
+        let _guard = held(&self.lock);
+        self.wait.notify_all();
+    }
+
+    /// No restart comes of it after all.
+    pub fn quarantine(&self) {
+        let _guard = held(&self.lock);
+        self.gate.fetch_or(QUARANTINED, Ordering::AcqRel);
+        self.gate.fetch_and(!RESTARTING, Ordering::AcqRel);
         self.wait.notify_all();
     }
 
     fn leave(&self) {
         let left = self.gate.fetch_sub(1, Ordering::AcqRel) - 1;
-        if left == CLOSED {
+        if left & CLOSED != 0 && left & READERS == 0 {
             let _guard = held(&self.lock);
             self.wait.notify_all();
         }
@@ -127,52 +261,46 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One call inside the gate.
+/// One call inside the gate. What is behind it stays what it is until this is dropped.
 #[derive(Debug)]
-pub struct Reader<'a> {
-    slot: &'a Slot,
+pub struct Reader<'a, V> {
+    slot: &'a Slot<V>,
 }
 
-impl Drop for Reader<'_> {
+impl<V> Reader<'_, V> {
+    pub fn instance(&self) -> *mut c_void {
+        self.slot.instance()
+    }
+
+    pub fn version(&self) -> *const V {
+        self.slot.version()
+    }
+
+    pub fn generation(&self) -> u32 {
+        self.slot.generation()
+    }
+}
+
+impl<V> Drop for Reader<'_, V> {
     fn drop(&mut self) {
         self.slot.leave();
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
+/// The lock under which the data of one inode come to another generation; it counts what failed.
+#[derive(Debug)]
+pub struct Migration {
+    failures: Mutex<u32>,
+}
 
-    #[test]
-    fn closing_waits_for_readers_and_can_be_taken_back() {
-        let slot = Slot::new();
-        let reader = slot.enter().unwrap();
-        assert_eq!(slot.close(Duration::from_millis(5)), Err(Errno::EBUSY));
-        assert!(slot.try_enter().unwrap().is_some());
-        drop(reader);
-        slot.close(Duration::from_secs(5)).unwrap();
-        assert!(slot.try_enter().unwrap().is_none());
-        slot.reopen();
-        assert!(slot.try_enter().unwrap().is_some());
+impl Migration {
+    pub fn new() -> Migration {
+        Migration { failures: Mutex::new(0) }
     }
 
-    #[test]
-    fn a_caller_at_a_closed_gate_waits_outside() {
-        let slot = Arc::new(Slot::new());
-        slot.close(Duration::from_secs(1)).unwrap();
-        let inside = Arc::clone(&slot);
-        let caller = std::thread::spawn(move || inside.enter().map(drop));
-        std::thread::sleep(Duration::from_millis(20));
-        assert!(!caller.is_finished());
-        slot.reopen();
-        caller.join().unwrap().unwrap();
-    }
-
-    #[test]
-    fn a_poisoned_slot_answers_eio() {
-        let slot = Slot::new();
-        slot.poison();
-        assert_eq!(slot.enter().map(drop), Err(Errno::EIO));
+    /// Does `bring` unless somebody else has: of many calls one does it, the others wait and see.
+    pub fn once(&self, done: impl Fn() -> bool, bring: impl FnOnce(&mut u32) -> Result<()>) -> Result<()> {
+        let mut failures = held(&self.failures);
+        if done() { Ok(()) } else { bring(&mut failures) }
     }
 }

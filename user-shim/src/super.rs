@@ -4,26 +4,32 @@
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::Duration;
 
 use bento::abi;
 use bento::errno::{Errno, Result};
 use bento::fs::Op;
 
 use crate::alloc::{Account, Charge};
-use crate::call::Outcome;
+use crate::call::{Code, Outcome};
 use crate::caller::Caller;
 use crate::icache::Table;
-use crate::inode::InodeRef;
+use crate::inode::{InodeRef, held};
 use crate::object::Object;
 use crate::pages::PAGE;
+use crate::slot::{Health, Open, Slot};
+use crate::swap::Swaps;
 use crate::{Panic, helpers};
 
 /// Largest size of a file unless the handler says less.
 const MAX_FILE_SIZE: u64 = i64::MAX as u64;
 /// Lines of its log a mount remembers.
 const LOG_LINES: usize = 1000;
+const OPS: usize = abi::BENTO_OP_COUNT as usize;
+/// How long an unmount waits for calls that are still inside.
+const LAST_CALLS: Duration = Duration::from_secs(10);
 
 /// What a front door does for the core.
 pub trait Front: Send + Sync {
@@ -54,10 +60,15 @@ pub struct Settings {
 
 /// One mount.
 pub struct Super {
-    pub ops: &'static abi::bento_ops,
-    /// Its calls can be abandoned.
-    pub freestanding: bool,
-    pub slot: crate::slot::Slot,
+    pub me: Weak<Super>,
+    pub slot: Slot<Object>,
+    pub swaps: Swaps,
+    /// Calls at the gate or inside, by operation.
+    pub inside: [AtomicU32; OPS],
+    /// Presence bits of the current version.
+    pub handlers: AtomicU64,
+    /// `BENTO_DATA_*`
+    pub data: u32,
     pub table: Table,
     pub front: Box<dyn Front>,
     pub account: Account,
@@ -79,17 +90,13 @@ pub struct Super {
     outcome: Mutex<Option<(Op, Outcome)>>,
     lines: Mutex<VecDeque<String>>,
     /// What the handler logged last as an error: why a mount was refused.
-    last_error: Mutex<Option<String>>,
+    last_error: Mutex<Option<(String, String)>>,
 }
 
 // SAFETY: SAFETY.md C7: `ops` is constant data and function pointers that any thread may call; the rest is `Send`.
 unsafe impl Send for Super {}
 // SAFETY: SAFETY.md C7, as above; the rest is behind locks or atomic.
 unsafe impl Sync for Super {}
-
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A mount that did not come about: the errno, and the reason if one was logged.
 #[derive(Debug)]
@@ -120,12 +127,17 @@ impl Super {
     ) -> std::result::Result<Arc<Super>, MountError> {
         helpers::install().map_err(|errno| MountError { errno, reason: None })?;
         crate::warm::up();
-        let Object { ops, freestanding } = object;
-        let name = check_ops(ops)?;
-        let sb = Arc::new(Super {
-            ops,
-            freestanding,
-            slot: crate::slot::Slot::new(),
+        let name = check_ops(object.ops())?;
+        let (handlers, data) = (object.ops().handlers, object.ops().data);
+        let swaps = Swaps::new(object);
+        let version = Arc::as_ptr(&*held(&swaps.current));
+        let sb = Arc::new_cyclic(|me| Super {
+            me: Weak::clone(me),
+            slot: Slot::new(version),
+            swaps,
+            inside: [const { AtomicU32::new(0) }; OPS],
+            handlers: AtomicU64::new(handlers),
+            data,
             table: Table::default(),
             front,
             account: Account::new(),
@@ -151,19 +163,20 @@ impl Super {
         Arc::as_ptr(&sb).expose_provenance();
         let mounted = sb.call_mount(options).and_then(|()| sb.load_root());
         if let Err(errno) = mounted {
-            let reason = held(&sb.last_error).take();
+            let reason = held(&sb.last_error).take().map(|(line, _)| line);
             sb.end();
             return Err(MountError { errno, reason });
         }
         Ok(sb)
     }
 
-    fn call_mount(&self, options: &str) -> Result<()> {
-        let mut args = abi::bento_mount_args {
+    /// With the defaults that the handler may change.
+    pub fn mount_args(&self, options: &str, why: u32) -> abi::bento_mount_args {
+        abi::bento_mount_args {
             source: bytes(self.source.as_bytes()),
             options: bytes(options.as_bytes()),
             flags: if self.is_read_only() { abi::BENTO_MOUNT_RDONLY } else { 0 },
-            why: abi::BENTO_WHY_MOUNT,
+            why,
             instance: std::ptr::null_mut(),
             root_ino: abi::BENTO_ROOT_INO.into(),
             max_file_size: MAX_FILE_SIZE,
@@ -173,8 +186,12 @@ impl Super {
             magic: abi::BENTO_ABI_MAGIC,
             time_granularity: 1,
             name_max: abi::BENTO_NAME_MAX,
-        };
-        self.invoke(Op::mount, self.ops.mount, &Caller::ROOT, &mut args)?;
+        }
+    }
+
+    fn call_mount(&self, options: &str) -> Result<()> {
+        let mut args = self.mount_args(options, abi::BENTO_WHY_MOUNT);
+        self.invoke(Op::mount, |ops| ops.mount, &Caller::ROOT, &mut args)?;
         self.slot.set_instance(args.instance);
         self.check_mount(&args)?;
         self.max_bytes.store(args.max_bytes, Ordering::Release);
@@ -247,7 +264,7 @@ impl Super {
                 max_bytes: self.max_bytes.load(Ordering::Acquire),
                 max_inodes: self.max_inodes.load(Ordering::Acquire),
             };
-            self.invoke(Op::reconfigure, self.ops.reconfigure, &Caller::ROOT, &mut args)?;
+            self.invoke(Op::reconfigure, |ops| ops.reconfigure, &Caller::ROOT, &mut args)?;
             self.check_limits(Op::reconfigure, args.max_bytes, args.max_inodes)?;
             self.max_bytes.store(args.max_bytes, Ordering::Release);
             self.max_inodes.store(args.max_inodes, Ordering::Release);
@@ -268,7 +285,7 @@ impl Super {
         }
         if self.has(Op::sync_fs) {
             let mut args = abi::bento_sync_fs_args { wait: wait.into() };
-            let synced = self.invoke(Op::sync_fs, self.ops.sync_fs, &Caller::ROOT, &mut args);
+            let synced = self.invoke(Op::sync_fs, |ops| ops.sync_fs, &Caller::ROOT, &mut args);
             first = first.and(synced.map(drop));
         }
         first
@@ -276,18 +293,18 @@ impl Super {
 
     pub fn freeze(&self) -> Result<()> {
         self.sync(true)?;
-        self.freeze_call(Op::freeze, self.ops.freeze)
+        self.freeze_call(Op::freeze, |ops| ops.freeze)
     }
 
     pub fn thaw(&self) -> Result<()> {
-        self.freeze_call(Op::thaw, self.ops.thaw)
+        self.freeze_call(Op::thaw, |ops| ops.thaw)
     }
 
-    fn freeze_call(&self, op: Op, thunk: crate::call::Thunk<abi::bento_freeze_args>) -> Result<()> {
+    fn freeze_call(&self, op: Op, find: crate::call::Find<abi::bento_freeze_args>) -> Result<()> {
         if !self.has(op) {
             return Ok(());
         }
-        self.invoke(op, thunk, &Caller::ROOT, &mut abi::bento_freeze_args { pad: 0 }).map(drop)
+        self.invoke(op, find, &Caller::ROOT, &mut abi::bento_freeze_args { pad: 0 }).map(drop)
     }
 
     pub fn statfs(&self) -> Result<abi::bento_statfs_args> {
@@ -307,7 +324,7 @@ impl Super {
         };
         if self.has(Op::statfs) {
             let before = args.bsize;
-            self.invoke(Op::statfs, self.ops.statfs, &Caller::ROOT, &mut args)?;
+            self.invoke(Op::statfs, |ops| ops.statfs, &Caller::ROOT, &mut args)?;
             if args.bsize == 0 {
                 args.bsize = before;
             }
@@ -316,7 +333,8 @@ impl Super {
                 return Err(self.bad(Op::statfs, format_args!("returned block size {bsize}, longest name {namelen}")));
             }
             args.frsize = args.bsize;
-        } else if self.is_resident() {
+        }
+        if !self.has(Op::statfs) && self.is_resident() {
             let part = |most: &AtomicU64, used: &AtomicU64, unit: u64| {
                 let most = most.load(Ordering::Acquire) / unit;
                 (most, most.saturating_sub(used.load(Ordering::Acquire) / unit))
@@ -333,7 +351,7 @@ impl Super {
         if !force && self.table.users(self.settings().root_ino) > 0 {
             return Err(Errno::EBUSY);
         }
-        let synced = if self.slot.is_poisoned() { Ok(()) } else { self.sync(true) };
+        let synced = if self.slot.health() == Health::Quarantined { Ok(()) } else { self.sync(true) };
         self.table.release_all(force);
         self.end();
         synced
@@ -344,17 +362,41 @@ impl Super {
         if !self.is_mounted() {
             return;
         }
+        // A swap that is under way ends first; no other begins.
+        let _swaps = held(&self.swaps.one);
         let root = held(&self.root).take();
         self.table.release_all(false);
         drop(root);
         while self.table.shrink() > 0 {}
-        if !self.slot.is_poisoned() {
-            let mut args = abi::bento_unmount_args { pad: 0 };
-            let _ = self.invoke(Op::unmount, self.ops.unmount, &Caller::ROOT, &mut args);
-        } else {
-            self.log(abi::BENTO_LOG_WARN, format_args!("its instance was abandoned and stays in memory"));
-        }
+        self.end_old_epoch();
+        self.end_instance();
         self.slot.set_instance(std::ptr::null_mut());
+    }
+
+    /// The last call of the mount, with nobody inside: the handler, if the instance is sound, and the end of the instance.
+    fn end_instance(&self) {
+        let object = self.current();
+        if !self.slot.is_closed() && self.slot.close(LAST_CALLS) == Err(Errno::ETIMEDOUT) {
+            self.log(abi::BENTO_LOG_ERR, format_args!("unmounted with calls inside: its instance stays in memory"));
+            self.slot.quarantine();
+            return std::mem::forget(object);
+        }
+        let code = Code { object: &object, instance: self.slot.instance(), generation: self.slot.generation() };
+        if self.slot.is_abandoned() {
+            self.log(abi::BENTO_LOG_WARN, format_args!("its instance was abandoned and stays in memory"));
+            std::mem::forget(Arc::clone(&object));
+        } else if self.slot.health() == Health::Ok {
+            let mut args = abi::bento_unmount_args { pad: 0 };
+            let answer = self.run(&code, Op::unmount, |ops| ops.unmount, &Caller::ROOT, &mut args);
+            if let Some(answer) = &answer {
+                self.note_outcome(Op::unmount, answer.outcome);
+            }
+            let _ = self.settle(Op::unmount, answer);
+        } else {
+            self.drop_instance(&object, code.instance, code.generation);
+        }
+        // Whoever comes now is too late.
+        self.slot.open(Open::Quarantine);
     }
 
     pub fn is_mounted(&self) -> bool {
@@ -377,11 +419,23 @@ impl Super {
     }
 
     pub fn has(&self, op: Op) -> bool {
-        self.ops.handlers & 1 << op as u32 != 0
+        self.handlers.load(Ordering::Acquire) & 1 << op as u32 != 0
     }
 
     pub fn is_resident(&self) -> bool {
-        self.ops.data == abi::BENTO_DATA_RESIDENT
+        self.data == abi::BENTO_DATA_RESIDENT
+    }
+
+    /// Of the version that made that generation.
+    pub fn inode_data_size(&self, generation: u32) -> Option<usize> {
+        let size = |object: &Object| object.ops().inode_data_size as usize;
+        match generation == self.slot.generation() {
+            true => Some(size(&self.current())),
+            false => {
+                let old = held(&self.swaps.old).clone()?;
+                (old.generation == generation).then(|| size(old.object()))
+            }
+        }
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -406,6 +460,21 @@ impl Super {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    pub fn panic_count(&self) -> usize {
+        held(&self.panics).len()
+    }
+
+    /// The shapes of the current version in words.
+    pub fn layout(&self) -> String {
+        // SAFETY: SAFETY.md C7: constant text of the version, which is kept meanwhile.
+        let layout = unsafe { helpers::slice(self.current().ops().layout).to_vec() };
+        String::from_utf8_lossy(&layout).into_owned()
     }
 
     pub fn options(&self) -> String {
@@ -446,7 +515,7 @@ impl Super {
         let source = if self.source.is_empty() { "none" } else { &self.source };
         let line = format!("bento: {}({source}): {message}", self.name);
         if level == abi::BENTO_LOG_ERR {
-            *held(&self.last_error) = Some(line.clone());
+            *held(&self.last_error) = Some((line.clone(), message.to_string()));
         }
         self.front.log(level, &line);
         let mut lines = held(&self.lines);
@@ -454,6 +523,15 @@ impl Super {
             lines.pop_front();
         }
         lines.push_back(line);
+    }
+
+    pub fn forget_last_error(&self) {
+        *held(&self.last_error) = None;
+    }
+
+    /// Without the prefix that tells the mount.
+    pub fn take_last_error(&self) -> Option<String> {
+        held(&self.last_error).take().map(|(_, message)| message)
     }
 
     /// The mount's log so far.
@@ -485,7 +563,7 @@ impl Drop for Super {
 }
 
 /// Is this a table this shim can drive? Its name.
-fn check_ops(ops: &abi::bento_ops) -> std::result::Result<String, MountError> {
+pub fn check_ops(ops: &abi::bento_ops) -> std::result::Result<String, MountError> {
     let refuse = |errno, reason: String| Err(MountError { errno, reason: Some(format!("bento: {reason}")) });
     if ops.abi != abi::BENTO_ABI_VERSION || (ops.size as usize) < size_of::<abi::bento_ops>() {
         return refuse(

@@ -23,10 +23,21 @@ bento_mcount:
 	cmpq	%fs:(%r11), %rsp
 	jb	1f
 	ret
-1:	/* overflow(stack pointer, the function that called us); never returns */
-	movq	(%rsp), %rsi
-	movq	%rsp, %rdi
+1:	/* overflow(struct bento_regs of our caller, back from this call); never
+	 * returns. rax and rdx are not read. */
+	popq	%rax
+	movq	%rsp, %rdx
 	andq	$-16, %rsp
+	subq	$80, %rsp
+	movq	%rbx, (%rsp)
+	movq	%rbp, 8(%rsp)
+	movq	%r12, 16(%rsp)
+	movq	%r13, 24(%rsp)
+	movq	%r14, 32(%rsp)
+	movq	%r15, 40(%rsp)
+	movq	%rdx, 48(%rsp)
+	movq	%rax, 56(%rsp)
+	movq	%rsp, %rdi
 	call	*8+bento_user_check(%rip)
 	ud2
 	.cfi_endproc

@@ -9,6 +9,7 @@ use bento::errno::{Errno, Result};
 use bento::fs::{
     Attr, Context, DataMode, Declared, FileSystem, HandlerSet, Handlers, Ino, Inode, MountContext, Name, Op,
 };
+use bento::state::{Loader, Saver, Shape, State};
 
 struct Nothing;
 
@@ -20,6 +21,18 @@ impl Declared for Nothing {
 
 impl Handlers for Nothing {
     const HANDLERS: HandlerSet = HandlerSet::EMPTY.with(Op::mount);
+}
+
+impl State for Nothing {
+    const SHAPE: &'static Shape = &Shape::Unit;
+
+    fn save(&self, _out: &mut Saver<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn load(_from: &mut Loader<'_>) -> Result<Nothing> {
+        Ok(Nothing)
+    }
 }
 
 impl FileSystem for Nothing {

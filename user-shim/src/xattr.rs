@@ -64,7 +64,7 @@ impl Inode {
         loop {
             let mut args =
                 abi::bento_getxattr_args { inode: self.as_raw(), name: bytes(name), value: buffer(&mut value) };
-            sb.invoke(Op::getxattr, sb.ops.getxattr, caller, &mut args)?;
+            sb.invoke(Op::getxattr, |ops| ops.getxattr, caller, &mut args)?;
             let len = args.value.len;
             if len > SIZE_MAX {
                 let name = name.escape_ascii();
@@ -104,7 +104,7 @@ impl Inode {
         }
         let mut args =
             abi::bento_setxattr_args { inode: self.as_raw(), name: bytes(name), value: bytes(value), flags, pad: 0 };
-        sb.invoke(Op::setxattr, sb.ops.setxattr, caller, &mut args).map(drop)
+        sb.invoke(Op::setxattr, |ops| ops.setxattr, caller, &mut args).map(drop)
     }
 
     pub fn removexattr(&self, caller: &Caller, name: &[u8]) -> Result<()> {
@@ -123,7 +123,7 @@ impl Inode {
             return Err(Errno::EOPNOTSUPP);
         }
         let mut args = abi::bento_removexattr_args { inode: self.as_raw(), name: bytes(name) };
-        sb.invoke(Op::removexattr, sb.ops.removexattr, caller, &mut args).map(drop)
+        sb.invoke(Op::removexattr, |ops| ops.removexattr, caller, &mut args).map(drop)
     }
 
     /// The names the caller may see.
@@ -135,7 +135,7 @@ impl Inode {
         let mut list = vec![0; LIST_FIRST];
         let len = loop {
             let mut args = abi::bento_listxattr_args { inode: self.as_raw(), names: buffer(&mut list) };
-            sb.invoke(Op::listxattr, sb.ops.listxattr, caller, &mut args)?;
+            sb.invoke(Op::listxattr, |ops| ops.listxattr, caller, &mut args)?;
             let len = args.names.len;
             if len > LIST_MAX {
                 return Err(sb.bad(Op::listxattr, format_args!("returned {len} bytes of names")));

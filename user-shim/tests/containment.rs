@@ -5,27 +5,34 @@ mod every;
 
 use bento::errno::Errno;
 use bento::fs::Op;
-use bento_user_shim::{Harness, Outcome};
+use bento_user_shim::{Harness, Outcome, Panic};
 use bytesfs::BytesFs;
 
 #[test]
 fn a_panic_in_any_handler_ends_that_call_only() {
-    for op in Op::ALL {
+    for (op, kind) in Op::HANDLERS.iter().flat_map(|op| [(op, "panic"), (op, "index"), (op, "lock")]) {
         if matches!(op, Op::mount | Op::unmount | Op::reconfigure) {
             continue; // bytesfs keeps those for making faults
         }
         // The root is loaded at mount; a panic there is a mount that fails.
         if *op == Op::load_inode {
-            let error = Harness::mount::<BytesFs>("on=load_inode,kind=panic").unwrap_err();
+            let error = Harness::mount::<BytesFs>(&format!("on=load_inode,kind={kind}")).unwrap_err();
             assert_eq!(error.errno, Errno::EIO);
             continue;
         }
-        let fs = Harness::mount::<BytesFs>(&format!("on={},kind=index", op.name())).unwrap();
+        let fs = Harness::mount::<BytesFs>(&format!("on={},kind={kind}", op.name())).unwrap();
         let said = every::operation(&fs);
         let panics = fs.panics();
         assert!(!panics.is_empty(), "nothing called {}: {said:?}", op.name());
         assert!(panics.iter().all(|panic| panic.handler == op.name()), "{panics:?}");
-        assert!(panics.iter().all(|panic| panic.location.as_ref().is_some_and(|at| at.0.ends_with(".rs"))));
+        let placed =
+            |panic: &Panic| panic.location.as_ref().is_some_and(|at| at.0.contains("bytesfs/src/") && at.1 > 0);
+        assert!(panics.iter().all(placed), "{panics:?}");
+        // A handler that meets the poisoned lock again asks for a restart, and bytesfs version 1 wants none.
+        if kind == "lock" && fs.is_poisoned() {
+            drop(fs);
+            continue;
+        }
         assert!(!fs.is_poisoned());
         // Without the fault, all is well again.
         if *op != Op::forget_inode {
@@ -41,7 +48,7 @@ fn a_panic_in_any_handler_ends_that_call_only() {
 
 #[test]
 fn errors_of_any_handler_reach_the_caller_or_the_log() {
-    for op in Op::ALL {
+    for op in Op::HANDLERS {
         if matches!(op, Op::mount | Op::unmount | Op::reconfigure | Op::load_inode) {
             continue;
         }

@@ -7,13 +7,17 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use bento::fs::FileSystem;
 use bento_user_shim::fuse::{Mounted, Options};
 use bytesfs::BytesFs;
 use hostilefs::HostileFs;
 use memfs::MemFs;
+use memfs_v2::MemFs as MemFs2;
 
 struct Place {
     path: PathBuf,
@@ -291,4 +295,82 @@ fn a_hostile_file_system_hurts_nobody() {
         }
         fs::remove_dir(&path).unwrap();
     }
+}
+
+/// One request to the daemon's socket.
+fn ask(place: &Place, request: &str) -> String {
+    let mut stream = UnixStream::connect(place.daemon().socket().unwrap()).unwrap();
+    writeln!(stream, "{request}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.trim_end().to_owned()
+}
+
+#[test]
+fn a_hundred_upgrades_below_open_files() {
+    let place = Place::mount::<MemFs>("upgrade", "");
+    let kept = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(place.at("kept")).unwrap();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for task in 0..4u8 {
+            let (place, over, kept) = (&place, &over, &kept);
+            scope.spawn(move || {
+                let mut round = 0u64;
+                while !over.load(Ordering::Relaxed) {
+                    let path = place.at(&format!("{task}-{}", round % 5));
+                    let content = format!("{task} in round {round}").repeat(100);
+                    fs::write(&path, &content).unwrap();
+                    assert_eq!(fs::read_to_string(&path).unwrap(), content);
+                    kept.write_all_at(&round.to_le_bytes(), u64::from(task) * 8).unwrap();
+                    fs::rename(&path, place.at(&format!("{task}-new"))).unwrap();
+                    fs::remove_file(place.at(&format!("{task}-new"))).unwrap();
+                    round += 1;
+                }
+            });
+        }
+        for turn in 0..100 {
+            let daemon = place.daemon();
+            if turn % 2 == 0 { daemon.upgrade::<MemFs2>() } else { daemon.upgrade::<MemFs>() }.unwrap();
+            thread::sleep(std::time::Duration::from_millis(2));
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert!(place.daemon().panics().is_empty());
+    assert!(
+        ask(&place, "GET last_swap").starts_with("OK 100 ok downgrade 2 1 pause_ns="),
+        "{}",
+        ask(&place, "GET last_swap")
+    );
+    drop(kept);
+}
+
+#[test]
+fn the_daemon_answers_at_its_socket() {
+    let place = Place::mount::<MemFs>("socket", "");
+    fs::write(place.at("f"), "x").unwrap();
+    let socket = place.daemon().socket().unwrap().to_owned();
+    assert_eq!(fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(ask(&place, "GET mountpoint"), format!("OK {}", place.path.canonicalize().unwrap().display()));
+    for (request, answer) in [
+        ("GET version", "OK 1"),
+        ("GET fs", "OK memfs"),
+        ("GET health", "OK ok"),
+        ("GET last_swap", "OK 0 none"),
+        ("SET timeout_ms 250", "OK"),
+        ("GET timeout_ms", "OK 250"),
+        ("SET timeout_ms 0", "ERR timeout_ms: \"0\" is no number from 1 to 60000"),
+        ("SET restart 1", "OK"),
+        ("GET generation", "OK 2"),
+        ("SET version 2", "ERR version is for reading"),
+        ("GET nothing", "ERR there is no nothing"),
+        ("SET upgrade 7", "ERR version 7 is not loaded: name its object instead (no such file or directory)"),
+        ("SET state 1", "OK"),
+        ("nonsense", "ERR say `GET name` or `SET name value`"),
+    ] {
+        assert_eq!(ask(&place, request), answer, "{request}");
+    }
+    assert!(ask(&place, "GET state_bytes").starts_with("OK 8565"));
+    assert_eq!(fs::read(place.at("f")).unwrap(), b"x");
+    drop(place);
+    assert!(!socket.exists());
 }

@@ -1,43 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The harsher rows of containment, over a loaded object: the kernel's panic handler, unwinder and stack check in this
-//! process. `BENTO_USER_OBJECTS` names a folder with the objects; without it `cargo bento build` makes them.
+//! process.
 
 mod every;
+mod objects;
 
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::OnceLock;
 
 use bento::errno::Errno;
-use bento_user_shim::{Harness, Outcome};
-
-/// The shared object of `tests/fs/bytesfs`.
-fn bytesfs() -> &'static PathBuf {
-    static OBJECT: OnceLock<PathBuf> = OnceLock::new();
-    OBJECT.get_or_init(|| {
-        if let Some(folder) = std::env::var_os("BENTO_USER_OBJECTS") {
-            return PathBuf::from(folder).join("libbytesfs_v1.so");
-        }
-        let krate = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fs/bytesfs");
-        let built = Command::new(env!("CARGO"))
-            .args(["run", "--quiet", "--package", "cargo-bento", "--", "build", "--variant", "user"])
-            .arg(krate)
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        PathBuf::from(String::from_utf8_lossy(&built.stdout).lines().last().unwrap())
-    })
-}
+use bento::fs::Op;
+use bento_user_shim::{Harness, Outcome, Panic};
 
 fn mount(options: &str) -> Harness {
-    Harness::load(bytesfs(), options).unwrap()
+    Harness::load(&objects::object("bytesfs", 1), options).unwrap()
 }
 
-/// The one panic of this mount: its handler and its place.
+/// The one panic of this mount, which names a line of the author's: its handler, and what the log says.
 fn only_panic(fs: &Harness) -> (&'static str, String) {
     let panics = fs.panics();
     assert_eq!(panics.len(), 1, "{panics:?}");
+    assert!(placed(&panics[0]), "{panics:?}");
     (panics[0].handler, panics[0].to_string())
+}
+
+/// Does it name a line of the author's crate, the way cargo names its files?
+fn placed(panic: &Panic) -> bool {
+    panic.location.as_ref().is_some_and(|(file, line, _)| file.starts_with("tests/fs/bytesfs/src/") && *line > 0)
+}
+
+/// What a line of the author's source says.
+fn source(panic: &Panic) -> String {
+    let (file, line, _) = panic.location.as_ref().unwrap();
+    let text = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap();
+    text.lines().nth(*line as usize - 1).unwrap().trim().to_owned()
 }
 
 #[test]
@@ -73,7 +68,39 @@ fn a_failed_allocation_is_enomem() {
     assert_eq!(fs.mkdir("/d", 0o755), Err(Errno::ENOMEM));
     fs.fail_no_allocation();
     assert_eq!(fs.allocations(), before);
+    assert_eq!(only_panic(&fs).0, "mkdir");
     fs.unmount().unwrap();
+}
+
+#[test]
+fn each_fault_in_each_handler_names_the_authors_line() {
+    for (kind, line) in [
+        ("panic", "panic!(\"asked to panic\")"),
+        ("index", "values[values.len() + call]"),
+        ("alloc", "with_capacity(1 << 45)"),
+        ("capacity", "with_capacity(usize::MAX"),
+        ("lock", "panic!(\"with a lock held\")"),
+        ("drop", "panic!(\"a panic inside a destructor\")"),
+        ("recursion", "recurse(depth + 1)"),
+    ] {
+        for op in Op::HANDLERS {
+            if matches!(op, Op::mount | Op::unmount | Op::reconfigure | Op::load_inode) {
+                continue; // bytesfs keeps those for making faults, and the root is loaded at mount
+            }
+            let fs = mount(&format!("on={},kind={kind}", op.name()));
+            let said = every::operation(&fs);
+            let panics = fs.panics();
+            assert!(!panics.is_empty(), "{kind}: nothing called {}: {said:?}", op.name());
+            assert!(panics.iter().all(placed), "{kind} in {}: {panics:?}", op.name());
+            // A lock that was poisoned reports where it is taken again.
+            let told = panics.iter().any(|panic| panic.handler == op.name() && source(panic).contains(line));
+            assert!(told, "{kind} in {}: {panics:?}", op.name());
+            // A call that meets a poisoned lock of the instance quarantines; not every operation comes twice.
+            let spoiled = matches!(kind, "drop" | "recursion") || kind == "lock" && fs.is_poisoned();
+            assert_eq!(fs.is_poisoned(), spoiled, "{kind} in {}", op.name());
+            fs.unmount().unwrap();
+        }
+    }
 }
 
 #[test]
@@ -94,7 +121,7 @@ fn a_panic_in_drop_while_unwinding_poisons() {
     assert_eq!(fs.mkdir("/d", 0o755), Err(Errno::EIO));
     assert_eq!(fs.last_outcome().unwrap().1, Outcome::Abandoned);
     assert!(fs.is_poisoned());
-    assert!(fs.panics().iter().all(|panic| panic.handler == "mkdir"), "{:?}", fs.panics());
+    assert!(fs.panics().iter().all(|panic| panic.handler == "mkdir" && placed(panic)), "{:?}", fs.panics());
     fs.unmount().unwrap();
 }
 
@@ -122,6 +149,7 @@ fn each_allocation_that_can_fail_fails_once() {
         let panics = fs.panics();
         let other = panics.iter().find(|panic| panic.errno != Errno::ENOMEM && !panic.message.contains("poisoned"));
         assert!(other.is_none(), "allocation {n}: {panics:?}");
+        assert!(panics.iter().all(placed), "allocation {n}: {panics:?}");
         if fs.failed_allocations() == 0 {
             fs.unmount().unwrap();
             break;

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! `#[bento_fs(name = "…", version = …, data = "…")]` and the struct below it.
+//! `#[bento_fs(name = "…", version = …, …)]` and the struct below it.
 
 use proc_macro2::Span;
-use quote::ToTokens;
-use syn::{Expr, ExprLit, Lit, Meta};
+use quote::{ToTokens, quote};
+use syn::{Expr, ExprLit, Lit, LitInt, Meta};
 
 use super::super::errors::{Errors, did_you_mean};
 use super::super::model::Declaration;
 use super::super::parse::{Key, Keys, word};
+use super::chain::{Chain, Versioned, chain_of_keys, literal, predecessor};
+use super::state::{Content, Crossing, content};
 
 /// The longest name of a file system, in bytes.
 const NAME_MAX: usize = 32;
@@ -15,13 +17,22 @@ const NAME_MAX: usize = 32;
 /// The words `data` takes, and what they are called in `DataMode`.
 const DATA: &[(&str, &str)] = &[("bytes", "Bytes"), ("resident", "Resident")];
 
+/// The words `on_panic` takes, and what they are called in `OnPanic`.
+const ON_PANIC: &[(&str, &str)] = &[("restart", "Restart"), ("quarantine", "Quarantine")];
+
+/// The keys that there are.
+const KEYS: &[&str] = &["name", "version", "data", "on_panic", "extends", "migrates", "downgrades"];
+
 /// What the struct is declared as; where it was wrong, something that expands.
 #[derive(Debug)]
 pub struct Declared {
     pub name: String,
-    pub version: u32,
+    pub version: LitInt,
     /// A variant of `DataMode`.
     pub data: &'static str,
+    /// A variant of `OnPanic`, if the author chose.
+    pub on_panic: Option<&'static str>,
+    pub crossing: Crossing,
 }
 
 pub fn declaration(declaration: &Declaration, errors: &mut Errors) -> Declared {
@@ -32,8 +43,13 @@ pub fn declaration(declaration: &Declaration, errors: &mut Errors) -> Declared {
             "a file system has no generic parameters: it is one table of functions with one name and one version",
         );
     }
+    for word in declaration.state.words.iter().flatten() {
+        errors.at(word, "what a file system's struct takes over is said in `#[bento_fs(…)]`: `extends = …` goes there");
+    }
+    let fields = if generics.params.is_empty() { content(&declaration.state, errors) } else { Content::Wrong };
     let Some(keys) = &declaration.keys else {
-        return Declared { name: String::new(), version: 1, data: DATA[0].1 };
+        let crossing = Crossing { content: Content::Wrong, chain: Chain::default(), version: None };
+        return Declared { name: String::new(), version: literal(1), data: DATA[0].1, on_panic: None, crossing };
     };
     unknown(keys, errors);
     let example = example(&declaration.item.ident.to_string());
@@ -52,10 +68,26 @@ pub fn declaration(declaration: &Declaration, errors: &mut Errors) -> Declared {
             errors.at(&declaration.arguments, missing);
         }
     }
+    let name = once("name", &keys.name, errors).and_then(|key| name(key, &example, errors)).unwrap_or_default();
+    let version = once("version", &keys.version, errors).and_then(|key| version(key, errors));
+    let chain = chain_of_keys(keys, errors);
+    if let Some(version) = &version {
+        predecessor(version, &chain, errors);
+    }
+    let version = version.unwrap_or_else(|| literal(1));
+    let me = &declaration.item.ident;
+    let versioned = Versioned {
+        name: quote!(#name),
+        version: quote!(#version),
+        inode: quote!(<#me as ::bento::fs::FileSystem>::Inode),
+        frozen: false,
+    };
     Declared {
-        name: once("name", &keys.name, errors).and_then(|key| name(key, &example, errors)).unwrap_or_default(),
-        version: once("version", &keys.version, errors).and_then(|key| version(key, errors)).unwrap_or(1),
         data: once("data", &keys.data, errors).and_then(|key| data(key, errors)).unwrap_or(DATA[0].1),
+        on_panic: once("on_panic", &keys.on_panic, errors).and_then(|key| on_panic(key, errors)),
+        crossing: Crossing { content: fields, chain, version: Some(versioned) },
+        name,
+        version,
     }
 }
 
@@ -74,10 +106,11 @@ fn unknown(keys: &Keys, errors: &mut Errors) {
             stray,
             match &word {
                 Some(word) => format!(
-                    "`#[bento_fs]` knows no `{word}`{}\nit takes `name`, `version` and `data`",
-                    did_you_mean(word, ["name", "version", "data"])
+                    "`#[bento_fs]` knows no `{word}`{}\nit takes `name`, `version`, `data`, `on_panic`, `extends`, \
+                     `migrates` and `downgrades`",
+                    did_you_mean(word, KEYS.iter().copied())
                 ),
-                None => "`#[bento_fs]` takes `name = \"…\"`, `version = …` and `data = \"…\"`".to_owned(),
+                None => "`#[bento_fs]` takes `name = \"…\"`, `version = …` and what may follow them".to_owned(),
             },
         );
     }
@@ -89,7 +122,7 @@ fn example(ident: &str) -> String {
     if is_name(&lower) { lower } else { "myfs".to_owned() }
 }
 
-fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     name.len() <= NAME_MAX
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
@@ -114,10 +147,10 @@ fn name(key: &Key, example: &str, errors: &mut Errors) -> Option<String> {
     None
 }
 
-fn version(key: &Key, errors: &mut Errors) -> Option<u32> {
+fn version(key: &Key, errors: &mut Errors) -> Option<LitInt> {
     let version = match key.value() {
         Some(Expr::Lit(ExprLit { lit: Lit::Int(literal), .. })) if literal.suffix().is_empty() => {
-            literal.base10_parse::<u32>().ok().filter(|version| *version > 0)
+            Some(literal.clone()).filter(|literal| literal.base10_parse::<u32>().is_ok_and(|version| version > 0))
         }
         _ => None,
     };
@@ -138,6 +171,22 @@ fn data(key: &Key, errors: &mut Errors) -> Option<&'static str> {
     if found.is_none() {
         let near = did_you_mean(&word, DATA.iter().map(|(known, _)| *known));
         errors.at(literal, format!("file data is not kept as `{word}`{near}\n`data` is {words}"));
+    }
+    found.map(|(_, variant)| *variant)
+}
+
+fn on_panic(key: &Key, errors: &mut Errors) -> Option<&'static str> {
+    let words =
+        "`\"restart\"` (a new instance, from the state or by `mount`) or `\"quarantine\"` (every call gets EIO)";
+    let Some(literal) = string(key) else {
+        errors.at(place(key), format!("`on_panic` is a string: {words}"));
+        return None;
+    };
+    let word = literal.value();
+    let found = ON_PANIC.iter().find(|(known, _)| *known == word);
+    if found.is_none() {
+        let near = did_you_mean(&word, ON_PANIC.iter().map(|(known, _)| *known));
+        errors.at(literal, format!("there is no `{word}` after a panic{near}\n`on_panic` is {words}"));
     }
     found.map(|(_, variant)| *variant)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use syn::{Attribute, Ident, ImplItem, Meta};
 
@@ -40,6 +40,8 @@ pub enum Condition {
     NotResident,
     /// This handler is there, under whatever `cfg` it has.
     Has(&'static Row),
+    /// The struct does not say `data = "resident"`, or per-inode data crosses upgrades.
+    NotReloaded,
 }
 
 /// `None` when this is not the impl of a file system at all.
@@ -68,6 +70,7 @@ pub fn handlers(arguments: &TokenStream, block: &HandlerBlock, errors: &mut Erro
         company(block, handler, &mut checked, errors);
     }
     strangers(block, &mut checked, errors);
+    inode(block, &mut checked);
     Some(checked)
 }
 
@@ -91,6 +94,30 @@ fn is_file_system(block: &HandlerBlock, errors: &mut Errors) -> Option<()> {
     }
     errors.at(path, format!("`#[bento_fs]` goes on {wanted}, and on no other trait's impl"));
     None
+}
+
+/// Nothing lies behind resident data, so its inodes cannot be loaded again.
+fn inode(block: &HandlerBlock, checked: &mut Checked) {
+    let inode = block.item.items.iter().find_map(|item| match item {
+        ImplItem::Type(item) if item.ident == "Inode" => Some(item),
+        _ => None,
+    });
+    let Some(inode) = inode else { return };
+    let first = inode.ty.to_token_stream().into_iter().find_map(|token| match token {
+        TokenTree::Ident(ident) => Some(ident),
+        _ => None,
+    });
+    if let Some(place) = first {
+        checked.rules.push(Rule {
+            place,
+            cfgs: super::super::model::cfgs(&inode.attrs),
+            condition: Condition::NotReloaded,
+            message:
+                "with `data = \"resident\"` nothing lies behind per-inode data, so `load_inode` cannot make it again: \
+                      give its type tags instead of `#[state(reload)]`"
+                    .to_owned(),
+        });
+    }
 }
 
 /// Handlers nobody here can see.

@@ -57,7 +57,7 @@ impl<F: FileSystem> Context<F> {
         let raw = host::inode_get(self.as_raw(), ino.get())?;
         // SAFETY: SAFETY.md C1: the shim keeps its reference until the call has left the gate, and `&self` does not
         // outlive the call.
-        unsafe { Inode::from_raw(raw) }
+        unsafe { Inode::resolve(self.as_raw(), raw) }
     }
 
     /// The check the VFS makes from mode bits and ACLs, for `permission` handlers that add to it.

@@ -6,12 +6,13 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::num::NonZeroU64;
 use core::ops::Deref;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use alloc::boxed::Box;
 
 use super::{FileSystem, Name};
 use crate::abi;
-use crate::errno::{Errno, Result};
+use crate::errno::Result;
 
 /// An inode number; never 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -210,18 +211,24 @@ pub struct Inode<F: FileSystem> {
 }
 
 impl<F: FileSystem> Inode<F> {
+    /// The inode with data of this call's generation: migrated first if it is older.
+    ///
     /// # Safety
-    /// `raw` is a live inode of a mount of `F` that stays referenced for `'call`, and its data, if any, was attached by
-    /// this object's thunks (SAFETY.md C5).
-    pub(crate) unsafe fn from_raw<'call>(raw: *mut abi::bento_inode) -> Result<&'call Inode<F>> {
-        // SAFETY: SAFETY.md C5: the shim hands over live inodes; `Inode` is a transparent wrapper.
-        let inode = unsafe { &*raw.cast::<Inode<F>>() };
-        // SAFETY: SAFETY.md C5: `data` and `flags` change only while no call holds the inode.
-        let (data, flags) = unsafe { ((*raw).data, (*raw).flags) };
-        if data.is_null() || flags & abi::BENTO_INODE_POISONED != 0 {
-            return Err(Errno::EIO);
+    /// `call` is this call's ledger; `raw` is a live inode of that mount of `F`, and stays referenced for `'call`
+    /// (SAFETY.md C5).
+    #[inline(always)]
+    pub(crate) unsafe fn resolve<'call>(
+        call: *mut abi::bento_call,
+        raw: *mut abi::bento_inode,
+    ) -> Result<&'call Inode<F>> {
+        // SAFETY: SAFETY.md C5: the shim writes the generation after the data, with release, and only `resolve` may.
+        let made = unsafe { AtomicU32::from_ptr(&raw mut (*raw).data_generation) }.load(Ordering::Acquire);
+        // SAFETY: SAFETY.md C1.
+        if made != unsafe { (*call).generation } {
+            crate::host::inode_resolve(call, raw)?;
         }
-        Ok(inode)
+        // SAFETY: SAFETY.md C5: the shim hands over live inodes; `Inode` is a transparent wrapper.
+        Ok(unsafe { &*raw.cast::<Inode<F>>() })
     }
 
     pub(crate) fn as_raw(&self) -> *mut abi::bento_inode {
@@ -249,8 +256,8 @@ impl<F: FileSystem> Deref for Inode<F> {
     type Target = F::Inode;
 
     fn deref(&self) -> &F::Inode {
-        // SAFETY: SAFETY.md C5: `from_raw` saw the data attached, by `attach` with this very type; it is dropped
-        // only in `forget_inode`, when no call holds the inode.
+        // SAFETY: SAFETY.md C5: `resolve` saw data of this generation, so `attach` or `migrate_inode` made it with this very
+        // type; it is dropped when no call holds the inode, or by a swap, which waits for this call.
         unsafe { &*(*self.raw.get()).data.cast::<F::Inode>() }
     }
 }
@@ -258,10 +265,13 @@ impl<F: FileSystem> Deref for Inode<F> {
 /// Attaches the author's data to an inode of the shim.
 ///
 /// # Safety
-/// `raw` is a live inode of a mount of `F` with no data yet, visible to no other call.
-pub(crate) unsafe fn attach<F: FileSystem>(raw: *mut abi::bento_inode, data: F::Inode) {
-    // SAFETY: SAFETY.md C5: the inode is this call's alone.
-    unsafe { (*raw).data = Box::into_raw(Box::new(data)).cast() };
+/// `raw` is a live inode of a mount of `F` with no data yet, visible to no other call; `call` is this call's ledger.
+pub(crate) unsafe fn attach<F: FileSystem>(call: *mut abi::bento_call, raw: *mut abi::bento_inode, data: F::Inode) {
+    // SAFETY: SAFETY.md C1, C5: the inode is this call's alone.
+    unsafe {
+        (*raw).data = Box::into_raw(Box::new(data)).cast();
+        (*raw).data_generation = (*call).generation;
+    }
 }
 
 /// Drops the author's data.
@@ -272,6 +282,7 @@ pub(crate) unsafe fn detach<F: FileSystem>(raw: *mut abi::bento_inode) {
     // SAFETY: SAFETY.md C5: the data came from `attach::<F>` and the slot is emptied first, so it is dropped once.
     unsafe {
         let data = core::mem::replace(&mut (*raw).data, core::ptr::null_mut());
+        (*raw).data_generation = 0;
         if !data.is_null() {
             drop(Box::from_raw(data.cast::<F::Inode>()));
         }
@@ -280,6 +291,7 @@ pub(crate) unsafe fn detach<F: FileSystem>(raw: *mut abi::bento_inode) {
 
 /// An inode about to exist: the shim has allocated it and set owner, mode and times.
 pub struct NewInode<'call, F: FileSystem> {
+    call: *mut abi::bento_call,
     raw: &'call mut abi::bento_new,
     data: PhantomData<fn(F)>,
 }
@@ -298,8 +310,8 @@ impl Created {
 impl<'call, F: FileSystem> NewInode<'call, F> {
     /// # Safety
     /// `raw` is this call's `bento_new`, whose inode has no data and is visible to no other call.
-    pub(crate) unsafe fn from_raw(raw: &'call mut abi::bento_new) -> Self {
-        NewInode { raw, data: PhantomData }
+    pub(crate) unsafe fn from_raw(call: *mut abi::bento_call, raw: &'call mut abi::bento_new) -> Self {
+        NewInode { call, raw, data: PhantomData }
     }
 
     /// Type and permission bits, umask and default ACL applied.
@@ -339,7 +351,7 @@ impl<'call, F: FileSystem> NewInode<'call, F> {
         // SAFETY: SAFETY.md S4: the inode is not yet in the cache, so this call alone sees it.
         unsafe {
             (*self.raw.inode).ino = ino.get();
-            attach::<F>(self.raw.inode, data);
+            attach::<F>(self.call, self.raw.inode, data);
         }
         self.raw.assigned = 1;
         Created(ino)

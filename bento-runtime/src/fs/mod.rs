@@ -19,10 +19,11 @@ pub use inode::{
     Attr, Created, FileAttr, FileType, Ino, Inode, NewInode, SetAttr, Stat, Timestamp, access, attributes,
 };
 pub(crate) use inode::{attach, detach};
-pub use mount::{MountContext, MountFlags, Reconfigure, Statfs};
+pub use mount::{MountContext, MountFlags, Reconfigure, Statfs, Why};
 pub use xattr::{LinkTarget, XattrList, XattrValue};
 
 use crate::errno::{Errno, Result};
+use crate::state::State;
 
 /// How a file's bytes are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,16 +35,27 @@ pub enum DataMode {
     Resident = crate::abi::BENTO_DATA_RESIDENT,
 }
 
+/// What becomes of an instance that a panic has spoiled ([`crate::slot`]).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum OnPanic {
+    /// Every call gets `EIO` until it is upgraded or unmounted.
+    Quarantine = crate::abi::BENTO_ON_PANIC_QUARANTINE,
+    /// A new one is made, from its state or, with [`Why::Restart`], by `mount`.
+    Restart = crate::abi::BENTO_ON_PANIC_RESTART,
+}
+
 /// What `#[bento_fs(name = "…", version = …)]` on the struct says. Written by the macro.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no file system name and version",
     label = "this type is not declared as a file system",
     note = "write `#[bento_fs(name = \"…\", version = 1)]` above `struct {Self}`"
 )]
-pub trait Declared {
+pub trait Declared: State {
     const NAME: &'static str;
     const VERSION: u32;
     const DATA: DataMode;
+    const ON_PANIC: OnPanic = OnPanic::Quarantine;
 }
 
 /// Which handlers the author wrote. Written by `#[bento_fs]` on the impl.
@@ -80,20 +92,23 @@ impl HandlerSet {
 }
 
 macro_rules! ops {
-    ($($name:ident)*) => {
+    ($($name:ident)* ; $($state:ident)*) => {
         /// An operation of the table; the number is its presence bit.
         #[allow(non_camel_case_types)]
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[repr(u32)]
-        pub enum Op { $($name),* }
+        pub enum Op { $($name,)* $($state),* }
 
         impl Op {
             /// Every operation, in the order of the table.
-            pub const ALL: &'static [Op] = &[$(Op::$name),*];
+            pub const ALL: &'static [Op] = &[$(Op::$name,)* $(Op::$state),*];
+
+            /// Those that an author may write, each with a presence bit.
+            pub const HANDLERS: &'static [Op] = &[$(Op::$name),*];
 
             /// The handler's name.
             pub const fn name(self) -> &'static str {
-                match self { $(Op::$name => stringify!($name)),* }
+                match self { $(Op::$name => stringify!($name),)* $(Op::$state => stringify!($state)),* }
             }
         }
     };
@@ -105,9 +120,11 @@ ops! {
     lookup create mkdir mknod symlink link unlink rmdir rename tmpfile
     get_link setattr getattr permission getxattr listxattr setxattr removexattr fileattr_get fileattr_set
     iterate open release flush fsync read write fallocate ioctl poll seek fadvise get_parent
+    ; save load drop_instance save_inode migrate_inode drop_inode
 }
 
 const _: () = assert!(Op::ALL.len() == crate::abi::BENTO_OP_COUNT as usize);
+const _: () = assert!(Op::HANDLERS.len() == Op::save as usize);
 
 /// A file system: the handlers, and the type of its per-inode data.
 ///
@@ -119,7 +136,8 @@ const _: () = assert!(Op::ALL.len() == crate::abi::BENTO_OP_COUNT as usize);
 #[allow(unused_variables)]
 pub trait FileSystem: Declared + Handlers + Sized + Send + Sync + 'static {
     /// The author's data for one cached inode; left out, it is `()`. Dropped when the inode leaves the cache.
-    type Inode: Send + Sync + 'static;
+    /// It crosses upgrades as [`State`]; `#[state(reload)]` on its type says that `load_inode` makes it again instead.
+    type Inode: State + Send + Sync + 'static;
 
     // ---- the mount ----
 

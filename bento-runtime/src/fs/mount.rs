@@ -30,13 +30,21 @@ pub struct MountContext<'call> {
 pub enum Why {
     /// `mount(2)`.
     Mount,
+    /// A new instance below a live mount: the shim keeps inodes, attributes, pages and open files, so nothing is recovered
+    /// and nothing that the mount already did to the device is done again (SAFETY.md S3).
+    Restart,
 }
 
 impl<'call> MountContext<'call> {
     /// # Safety
     /// Both pointers are this call's and live for `'call` (SAFETY.md C1).
     pub(crate) unsafe fn from_raw(call: *mut abi::bento_call, args: *mut abi::bento_mount_args) -> Self {
-        MountContext { call, args, why: Why::Mount, life: PhantomData }
+        // SAFETY: the caller's promise.
+        let why = match unsafe { (*args).why } {
+            abi::BENTO_WHY_RESTART => Why::Restart,
+            _ => Why::Mount,
+        };
+        MountContext { call, args, why, life: PhantomData }
     }
 
     fn args(&self) -> &abi::bento_mount_args {

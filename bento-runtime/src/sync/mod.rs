@@ -12,12 +12,27 @@ pub use mutex::{Mutex, MutexGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use core::panic::Location;
+use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::contain;
 use crate::errno::Errno;
+use crate::{contain, host};
+
+/// A call that unwinds lets go of `lock`, held for writing: the shim may know whose data it is.
+#[cold]
+fn poison<T>(lock: *const T, mark: &AtomicBool) {
+    mark.store(true, Ordering::Relaxed);
+    let call = contain::this_call();
+    if !call.is_null() {
+        host::lock_poisoned(call, lock.cast());
+    }
+}
 
 #[cold]
-fn poisoned(site: &'static Location<'static>, caller: &Location<'_>) -> ! {
+fn poisoned<T>(lock: *const T, site: &'static Location<'static>, caller: &Location<'_>) -> ! {
+    let call = contain::this_call();
+    if !call.is_null() {
+        host::lock_refused(call, lock.cast());
+    }
     contain::raise(Errno::EIO, format_args!("the lock made at {site} was poisoned by an earlier panic"), caller)
 }
 

@@ -8,7 +8,7 @@ use core::ops::{Deref, DerefMut};
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use super::{poisoned, validator};
+use super::{poison, poisoned, validator};
 use crate::{contain, host};
 
 const FREE: u32 = 0;
@@ -58,7 +58,7 @@ impl<T> Mutex<T> {
         let guard = MutexGuard { mutex: self, not_send: PhantomData };
         if self.poisoned.load(Ordering::Relaxed) {
             drop(guard);
-            poisoned(self.site, Location::caller());
+            poisoned(self, self.site, Location::caller());
         }
         guard
     }
@@ -90,7 +90,7 @@ impl<T> Mutex<T> {
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         if contain::panicking() {
-            self.mutex.poisoned.store(true, Ordering::Relaxed);
+            poison(self.mutex, &self.mutex.poisoned);
         }
         validator::released(self.mutex, self.mutex.site);
         if self.mutex.word.swap(FREE, Ordering::Release) == CONTENDED {

@@ -8,7 +8,7 @@ use core::ops::{Deref, DerefMut};
 use core::panic::Location;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use super::{poisoned, validator};
+use super::{poison, poisoned, validator};
 use crate::{contain, host};
 
 /// Held for writing.
@@ -72,7 +72,7 @@ impl<T> RwLock<T> {
         let guard = RwLockReadGuard { lock: self, not_send: PhantomData };
         if self.poisoned.load(Ordering::Relaxed) {
             drop(guard);
-            poisoned(self.site, Location::caller());
+            poisoned(self, self.site, Location::caller());
         }
         guard
     }
@@ -95,7 +95,7 @@ impl<T> RwLock<T> {
         let guard = RwLockWriteGuard { lock: self, not_send: PhantomData };
         if self.poisoned.load(Ordering::Relaxed) {
             drop(guard);
-            poisoned(self.site, Location::caller());
+            poisoned(self, self.site, Location::caller());
         }
         guard
     }
@@ -154,7 +154,7 @@ impl<T> Drop for RwLockReadGuard<'_, T> {
 impl<T> Drop for RwLockWriteGuard<'_, T> {
     fn drop(&mut self) {
         if contain::panicking() {
-            self.lock.poisoned.store(true, Ordering::Relaxed);
+            poison(self.lock, &self.lock.poisoned);
         }
         validator::released(self.lock, self.lock.site);
         if self.lock.word.swap(0, Ordering::Release) & WAITERS != 0 {

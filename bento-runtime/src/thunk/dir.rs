@@ -14,7 +14,7 @@ pub(super) unsafe extern "C" fn lookup<F: FileSystem>(
     unsafe {
         enter::<F>(call, |fs, cx| {
             let args = &mut *args;
-            args.ino = fs.lookup(cx, Inode::from_raw(args.dir)?, Name::new(bytes(args.name)))?.get();
+            args.ino = fs.lookup(cx, Inode::resolve(call, args.dir)?, Name::new(bytes(args.name)))?.get();
             Ok(0)
         })
     }
@@ -63,9 +63,9 @@ unsafe fn make<F: FileSystem>(
     unsafe {
         enter::<F>(call, |fs, cx| {
             let args = &mut *args;
-            let new = NewInode::from_raw(&mut args.node);
+            let new = NewInode::from_raw(call, &mut args.node);
             let (name, target) = (Name::new(bytes(args.name)), bytes(args.target));
-            handler(fs, cx, Inode::from_raw(args.dir)?, name, target, new).map(|_| 0)
+            handler(fs, cx, Inode::resolve(call, args.dir)?, name, target, new).map(|_| 0)
         })
     }
 }
@@ -106,7 +106,7 @@ unsafe fn entry<F: FileSystem>(
     unsafe {
         enter::<F>(call, |fs, cx| {
             let args = &*args;
-            let (dir, inode) = (Inode::from_raw(args.dir)?, Inode::from_raw(args.inode)?);
+            let (dir, inode) = (Inode::resolve(call, args.dir)?, Inode::resolve(call, args.inode)?);
             handler(fs, cx, dir, Name::new(bytes(args.name)), inode).map(|()| 0)
         })
     }
@@ -121,17 +121,17 @@ pub(super) unsafe extern "C" fn rename<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &*args;
             let rename = Rename {
-                old_dir: Inode::from_raw(args.old_dir)?,
+                old_dir: Inode::resolve(call, args.old_dir)?,
                 old_name: Name::new(bytes(args.old_name)),
-                inode: Inode::from_raw(args.inode)?,
-                new_dir: Inode::from_raw(args.new_dir)?,
+                inode: Inode::resolve(call, args.inode)?,
+                new_dir: Inode::resolve(call, args.new_dir)?,
                 new_name: Name::new(bytes(args.new_name)),
                 target: match args.target.is_null() {
                     true => None,
-                    false => Some(Inode::from_raw(args.target)?),
+                    false => Some(Inode::resolve(call, args.target)?),
                 },
                 exchange: args.flags & abi::BENTO_RENAME_EXCHANGE != 0,
-                whiteout: args.whiteout.as_mut().map(|new| NewInode::from_raw(new)),
+                whiteout: args.whiteout.as_mut().map(|new| NewInode::from_raw(call, new)),
             };
             fs.rename(cx, rename).map(|()| 0)
         })
@@ -147,7 +147,7 @@ pub(super) unsafe extern "C" fn iterate<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &mut *args;
             let mut entries = DirEmitter::new(buffer(&args.entries));
-            fs.iterate(cx, Inode::from_raw(args.dir)?, args.pos, &mut entries)?;
+            fs.iterate(cx, Inode::resolve(call, args.dir)?, args.pos, &mut entries)?;
             let (used, end) = entries.finish();
             args.entries.len = used;
             args.end = end.into();
@@ -164,7 +164,7 @@ pub(super) unsafe extern "C" fn get_parent<F: FileSystem>(
     unsafe {
         enter::<F>(call, |fs, cx| {
             let args = &mut *args;
-            args.out = fs.get_parent(cx, Inode::from_raw(args.inode)?)?.get();
+            args.out = fs.get_parent(cx, Inode::resolve(call, args.inode)?)?.get();
             Ok(0)
         })
     }

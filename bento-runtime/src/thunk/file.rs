@@ -31,7 +31,7 @@ unsafe fn on_inode<F: FileSystem>(
     unsafe {
         enter::<F>(call, |fs, cx| {
             let args = &mut *args;
-            handler(fs, cx, Inode::from_raw(args.inode)?, args).map(|()| 0)
+            handler(fs, cx, Inode::resolve(call, args.inode)?, args).map(|()| 0)
         })
     }
 }
@@ -70,7 +70,7 @@ pub(super) unsafe extern "C" fn read<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &*args;
             let mut sink = ReadSink::new(call, args.sink, args.len);
-            fs.read(cx, Inode::from_raw(args.inode)?, args.offset, &mut sink)?;
+            fs.read(cx, Inode::resolve(call, args.inode)?, args.offset, &mut sink)?;
             Ok(sink.position().try_into().unwrap_or(i64::MAX))
         })
     }
@@ -85,7 +85,7 @@ pub(super) unsafe extern "C" fn write<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &*args;
             let mut source = WriteSource::new(call, args);
-            fs.write(cx, Inode::from_raw(args.inode)?, args.offset, &mut source).map(|()| 0)
+            fs.write(cx, Inode::resolve(call, args.inode)?, args.offset, &mut source).map(|()| 0)
         })
     }
 }
@@ -99,7 +99,7 @@ pub(super) unsafe extern "C" fn ioctl<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &mut *args;
             let mut arg = IoctlArg::new(args.arg, bytes(args.input), buffer(&args.output));
-            let value = fs.ioctl(cx, Inode::from_raw(args.inode)?, args.cmd, &mut arg)?;
+            let value = fs.ioctl(cx, Inode::resolve(call, args.inode)?, args.cmd, &mut arg)?;
             args.output.len = arg.used();
             Ok(value.into())
         })

@@ -17,7 +17,7 @@ pub(super) unsafe extern "C" fn load_inode<F: FileSystem>(
             let ino = Ino::new((*(*args).inode).ino).ok_or(Errno::ESTALE)?;
             let (attr, data) = fs.load_inode(cx, ino)?;
             attr.store(&mut (*args).attr);
-            attach::<F>((*args).inode, data);
+            attach::<F>(call, (*args).inode, data);
             Ok(0)
         })
     }
@@ -31,7 +31,7 @@ pub(super) unsafe extern "C" fn forget_inode<F: FileSystem>(
     let told = unsafe {
         match F::HANDLERS.has(Op::forget_inode) {
             true => enter::<F>(call, |fs, cx| {
-                fs.forget_inode(cx, Inode::from_raw((*args).inode)?);
+                fs.forget_inode(cx, Inode::resolve(call, (*args).inode)?);
                 Ok(0)
             }),
             false => 0,
@@ -57,7 +57,7 @@ pub(super) unsafe extern "C" fn write_inode<F: FileSystem>(
     unsafe {
         enter::<F>(call, |fs, cx| {
             let args = &*args;
-            fs.write_inode(cx, Inode::from_raw(args.inode)?, args.flags != 0).map(|()| 0)
+            fs.write_inode(cx, Inode::resolve(call, args.inode)?, args.flags != 0).map(|()| 0)
         })
     }
 }
@@ -67,7 +67,7 @@ pub(super) unsafe extern "C" fn evict_inode<F: FileSystem>(
     args: *mut abi::bento_inode_args,
 ) -> i64 {
     // SAFETY: SAFETY.md C1, C5.
-    unsafe { enter::<F>(call, |fs, cx| fs.evict_inode(cx, Inode::from_raw((*args).inode)?).map(|()| 0)) }
+    unsafe { enter::<F>(call, |fs, cx| fs.evict_inode(cx, Inode::resolve(call, (*args).inode)?).map(|()| 0)) }
 }
 
 pub(super) unsafe extern "C" fn permission<F: FileSystem>(
@@ -78,7 +78,7 @@ pub(super) unsafe extern "C" fn permission<F: FileSystem>(
     unsafe {
         enter::<F>(call, |fs, cx| {
             let args = &*args;
-            fs.permission(cx, Inode::from_raw(args.inode)?, args.flags).map(|()| 0)
+            fs.permission(cx, Inode::resolve(call, args.inode)?, args.flags).map(|()| 0)
         })
     }
 }
@@ -92,7 +92,7 @@ pub(super) unsafe extern "C" fn get_link<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &mut *args;
             let mut target = LinkTarget::new(buffer(&args.target));
-            fs.get_link(cx, Inode::from_raw(args.inode)?, &mut target)?;
+            fs.get_link(cx, Inode::resolve(call, args.inode)?, &mut target)?;
             args.target.len = target.len();
             Ok(0)
         })
@@ -108,7 +108,7 @@ pub(super) unsafe extern "C" fn setattr<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &*args;
             let change = SetAttr::from_abi(&*args.attr, args.valid);
-            fs.setattr(cx, Inode::from_raw(args.inode)?, &change).map(|()| 0)
+            fs.setattr(cx, Inode::resolve(call, args.inode)?, &change).map(|()| 0)
         })
     }
 }
@@ -127,7 +127,7 @@ pub(super) unsafe extern "C" fn getattr<F: FileSystem>(
                 blksize: args.attr.blksize,
                 request_mask: args.request_mask,
             };
-            fs.getattr(cx, Inode::from_raw(args.inode)?, &mut stat)?;
+            fs.getattr(cx, Inode::resolve(call, args.inode)?, &mut stat)?;
             stat.attr.store(&mut args.attr);
             args.attr.blksize = stat.blksize;
             args.attributes = stat.attributes;
@@ -145,7 +145,7 @@ pub(super) unsafe extern "C" fn fileattr_get<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &mut *args;
             let mut attr = FileAttr { flags: args.flags, project: args.projid };
-            fs.fileattr_get(cx, Inode::from_raw(args.inode)?, &mut attr)?;
+            fs.fileattr_get(cx, Inode::resolve(call, args.inode)?, &mut attr)?;
             (args.flags, args.projid) = (attr.flags, attr.project);
             Ok(0)
         })
@@ -161,7 +161,7 @@ pub(super) unsafe extern "C" fn fileattr_set<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &*args;
             let attr = FileAttr { flags: args.flags, project: args.projid };
-            fs.fileattr_set(cx, Inode::from_raw(args.inode)?, &attr).map(|()| 0)
+            fs.fileattr_set(cx, Inode::resolve(call, args.inode)?, &attr).map(|()| 0)
         })
     }
 }

@@ -6,17 +6,29 @@ mod dir;
 mod file;
 mod inode;
 mod mount;
+mod state;
 mod xattr;
 
 use crate::abi;
 use crate::contain::contain;
 use crate::errno::Result;
 use crate::fs::{Context, FileSystem, HandlerSet, Op};
+use crate::state::{Layout, State};
 
 /// The table for `F`, made at compile time. A handler nobody wrote is a NULL in it.
 pub const fn ops<F: FileSystem>() -> &'static abi::bento_ops {
     const { &Table::<F>::OPS }
 }
+
+/// Whose line a stack that ran out is in; with std it is not ours to tell.
+const PLACE: Option<unsafe extern "C" fn(*mut abi::bento_call, *mut abi::bento_place_args) -> i64> = {
+    #[cfg(feature = "freestanding")]
+    {
+        Some(crate::unwind::frames::place)
+    }
+    #[cfg(not(feature = "freestanding"))]
+    None
+};
 
 struct Table<F>(core::marker::PhantomData<F>);
 
@@ -30,11 +42,26 @@ macro_rules! table {
             data: F::DATA as u32,
             handlers: $set.bits(),
             inode_data_size: size_of::<F::Inode>() as u64,
+            instance_size: size_of::<F>() as u64,
+            on_panic: F::ON_PANIC as u32,
+            pad: 0,
+            loads: F::LOADS.to_abi(),
+            saves: F::SAVES.to_abi(),
+            inode_loads: <F::Inode as State>::LOADS.to_abi(),
+            inode_saves: <F::Inode as State>::SAVES.to_abi(),
+            layout: abi::bento_bytes { ptr: Self::LAYOUT.as_ptr(), len: Self::LAYOUT.len() },
+            place: PLACE,
             // Always there: they attach and drop the author's data.
             mount: Some(mount::mount::<F>),
             unmount: Some(mount::unmount::<F>),
             load_inode: Some(inode::load_inode::<F>),
             forget_inode: Some(inode::forget_inode::<F>),
+            save: Some(state::save::<F>),
+            load: Some(state::load::<F>),
+            drop_instance: Some(state::drop_instance::<F>),
+            save_inode: Some(state::save_inode::<F>),
+            migrate_inode: Some(state::migrate_inode::<F>),
+            drop_inode: Some(state::drop_inode::<F>),
             $($($op: if $set.has(Op::$op) { Some($room::$op::<F>) } else { None },)*)*
         }
     };
@@ -42,6 +69,8 @@ macro_rules! table {
 
 impl<F: FileSystem> Table<F> {
     const SET: HandlerSet = F::HANDLERS;
+    const TEXT: &'static Layout = &Layout::of(F::SHAPE, <F::Inode as State>::SHAPE);
+    const LAYOUT: &'static [u8] = Self::TEXT.as_bytes();
     const OPS: abi::bento_ops = table! { Self::SET;
         mount: statfs sync_fs reconfigure freeze thaw;
         inode: write_inode evict_inode get_link setattr getattr permission fileattr_get fileattr_set;

@@ -14,7 +14,7 @@ pub(super) unsafe extern "C" fn getxattr<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &mut *args;
             let mut value = XattrValue::new(buffer(&args.value));
-            fs.getxattr(cx, Inode::from_raw(args.inode)?, Name::new(bytes(args.name)), &mut value)?;
+            fs.getxattr(cx, Inode::resolve(call, args.inode)?, Name::new(bytes(args.name)), &mut value)?;
             args.value.len = value.len();
             Ok(0)
         })
@@ -30,7 +30,7 @@ pub(super) unsafe extern "C" fn listxattr<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &mut *args;
             let mut names = XattrList::new(buffer(&args.names));
-            fs.listxattr(cx, Inode::from_raw(args.inode)?, &mut names)?;
+            fs.listxattr(cx, Inode::resolve(call, args.inode)?, &mut names)?;
             args.names.len = names.len();
             Ok(0)
         })
@@ -46,7 +46,7 @@ pub(super) unsafe extern "C" fn setxattr<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &*args;
             let (name, value) = (Name::new(bytes(args.name)), bytes(args.value));
-            fs.setxattr(cx, Inode::from_raw(args.inode)?, name, value, args.flags).map(|()| 0)
+            fs.setxattr(cx, Inode::resolve(call, args.inode)?, name, value, args.flags).map(|()| 0)
         })
     }
 }
@@ -59,7 +59,7 @@ pub(super) unsafe extern "C" fn removexattr<F: FileSystem>(
     unsafe {
         enter::<F>(call, |fs, cx| {
             let args = &*args;
-            fs.removexattr(cx, Inode::from_raw(args.inode)?, Name::new(bytes(args.name))).map(|()| 0)
+            fs.removexattr(cx, Inode::resolve(call, args.inode)?, Name::new(bytes(args.name))).map(|()| 0)
         })
     }
 }

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use super::cfi::{Reg, Row};
 use super::lsda::Action;
-use super::table::Table;
+use super::table::{Place, Table};
 use crate::abi;
 use crate::contain;
 use crate::errno::{Errno, Result};
@@ -48,11 +48,18 @@ fn table() -> Option<Table<'static>> {
 /// The record of the innermost trampoline: the first word above the stack pointer that matches its own address. The
 /// trampoline clears it on every way out, so a match is never stale.
 pub(crate) fn record() -> *mut abi::bento_record {
-    let mut at: *mut u64;
+    let at: *mut u64;
     // SAFETY: SAFETY.md G6: reads the stack pointer.
     unsafe { asm!("mov {}, rsp", out(reg) at, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: SAFETY.md G6: Rust runs below a record only.
+    unsafe { record_above(at) }
+}
+
+/// # Safety
+/// `at` is aligned and lies in this stack, below a record (SAFETY.md G6).
+unsafe fn record_above(mut at: *mut u64) -> *mut abi::bento_record {
     loop {
-        // SAFETY: SAFETY.md G6: Rust runs below a record only, so the walk ends inside this stack.
+        // SAFETY: SAFETY.md G6: the walk ends at the record, inside this stack.
         unsafe {
             if at.read_volatile() == abi::BENTO_RECORD_MAGIC ^ at.addr() as u64 {
                 return at.cast();
@@ -110,6 +117,57 @@ pub(crate) unsafe fn throw(errno: Errno) -> ! {
     unsafe {
         capture!(regs);
         walk(regs.assume_init_mut(), errno.get() as u64)
+    }
+}
+
+/// The author's line that the caller of this function serves.
+///
+/// # Safety
+/// Below a trampoline's record (SAFETY.md G6).
+#[inline(never)]
+pub(crate) unsafe fn caller() -> Option<Place<'static>> {
+    let mut regs = MaybeUninit::<abi::bento_regs>::zeroed();
+    // SAFETY: as in `throw`.
+    unsafe {
+        capture!(regs);
+        place_above(regs.assume_init_mut(), record().addr() as u64)
+    }
+}
+
+/// `bento_ops.place`: the same for a stack that ran out, from the registers of the function that was about to begin.
+///
+/// # Safety
+/// Called by the shim through its trampoline, with registers of a frame below an older record (SAFETY.md G6).
+pub(crate) unsafe extern "C" fn place(_call: *mut abi::bento_call, args: *mut abi::bento_place_args) -> i64 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut regs = *(*args).regs;
+        let limit = record_above(ptr::with_exposed_provenance_mut(regs.rsp as usize)).addr() as u64;
+        if let Some(Place { file, line, column }) = place_above(&mut regs, limit) {
+            let file = abi::bento_bytes { ptr: file.as_ptr(), len: file.len() };
+            (*args).at = abi::bento_location { file, line, column };
+        }
+    }
+    0
+}
+
+/// Of the calls that led to the frame of `regs`, the innermost one that the author wrote.
+///
+/// # Safety
+/// `regs` describe a live frame of this stack, below `limit`.
+unsafe fn place_above(regs: &mut abi::bento_regs, limit: u64) -> Option<Place<'static>> {
+    let table = table()?;
+    let text = (bento_text_anchor as *const () as u64).wrapping_sub(table.anchor_offset.into());
+    let mut pc = regs.rip;
+    loop {
+        let offset = u32::try_from(pc.wrapping_sub(text)).ok()?;
+        // SAFETY: the row is that of this frame.
+        unsafe { step(regs, &table.find(offset)?.row(offset).ok()?, limit)? };
+        let back = u32::try_from(regs.rip.wrapping_sub(text)).ok()?;
+        if let Some(place) = table.place(back) {
+            return Some(place);
+        }
+        pc = regs.rip.wrapping_sub(1);
     }
 }
 

@@ -15,7 +15,7 @@ use super::elf::Prelinked;
 use super::{prelink, unwind};
 
 /// Loops, drops, catch-alls, deep frames, early returns: what makes call frame instructions interesting.
-const SEED: &str = r#"
+pub(super) const SEED: &str = r#"
 #![no_std]
 extern crate alloc;
 use alloc::{collections::BTreeMap, format, string::String, vec::Vec};
@@ -56,7 +56,7 @@ fn walk(text: &str, depth: u32) -> String {
 "#;
 
 /// A folder that goes away with the test.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -69,15 +69,15 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The seed as the pre-link step leaves it, and the same linked by the system's linker.
-fn seed(dir: &Path) -> (Vec<u8>, Vec<u8>) {
+/// The seed as the pre-link step leaves it (`collected.o` in that folder), and the same linked by the system's linker.
+pub(super) fn seed(dir: &Path) -> (Vec<u8>, Vec<u8>) {
     let source = dir.join("seed.rs");
     fs::write(&source, SEED).unwrap();
     let object = dir.join("seed.o");
     let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     run(Command::new(rustc)
         .args(["--edition=2024", "--crate-type=lib", "--emit=obj", "-Copt-level=3", "-Ccodegen-units=1"])
-        .args(["-Cpanic=unwind", "-Crelocation-model=pic", "-o"])
+        .args(["-Cpanic=unwind", "-Crelocation-model=pic", "-g", "-o"])
         .args([&object, &source]));
     let library = dir.join("libseed.a");
     run(Command::new("ar").arg("rc").arg(&library).arg(&object));
@@ -94,7 +94,7 @@ fn every_row_of_the_table_is_what_gimli_reads() {
     let (collected, linked) = seed(&dir.0);
 
     let ours = Prelinked::parse(&collected).unwrap();
-    let blob = unwind::blob(&ours, &unwind::frames(&ours).unwrap()).unwrap();
+    let blob = unwind::blob(&ours, &unwind::frames(&ours).unwrap(), &[]).unwrap();
     let table = Table::parse(&blob).unwrap();
 
     let theirs = object::File::parse(linked.as_slice()).unwrap();

@@ -8,16 +8,18 @@ use anyhow::{Result, bail};
 use iced_x86::{CpuidFeature, Instruction, Mnemonic, Register};
 
 use super::elf::{Prelinked, Target, crate_of, crates_in, demangle};
-use super::flow::Program;
-use super::source::Lines;
+use super::flow::{Program, Step, Verdict};
+use super::source::{Frame, Lines};
 use crate::cli::Variant;
 
 /// Code that aborts instead of panicking and may stay, with the reason why it is never reached.
-const MAY_ABORT: [(&str, &str); 5] = [
+const MAY_ABORT: [(&str, &str); 6] = [
     // The host's way out, called through a pointer, which cannot say that it does not come back.
     ("bento::host::jump::", "G6"),
     // Its guard aborts when a node allocation unwinds in the middle of a split; allocations up to two pages do not fail.
-    ("alloc::collections::btree::", "C3"),
+    ("alloc::collections::btree::mem::", "C3"),
+    // The next entry of a map, taken while its length says that there is one.
+    ("alloc::collections::btree::navigate::LazyLeafRange", "C3"),
     // Reference counts beyond isize::MAX: more references than memory can hold.
     ("alloc::sync::", "C3"),
     ("alloc::rc::", "C3"),
@@ -31,10 +33,7 @@ pub fn all(object: &Prelinked, program: &Program, variant: Variant, lines: &Line
     findings.extend(vector_instructions(object, program));
     findings.extend(writable_statics(object));
     findings.extend(large_frames(object, &frame_sizes(object), variant.frame_limit()));
-    // Instrumentation hides which line a trap belongs to; the same source is judged as `uml`.
-    if variant != Variant::UmlKasan {
-        findings.extend(aborts(object, program, lines));
-    }
+    findings.extend(aborts(object, program, lines));
     findings.extend(undefined(object, variant));
     if findings.is_empty() {
         return Ok(());
@@ -176,14 +175,18 @@ pub fn aborts(object: &Prelinked, program: &Program, lines: &Lines) -> Vec<Strin
     let mut findings = Vec::new();
     for (start, flow) in &program.flows {
         for trap in &flow.traps {
-            if program.trap_follows_noreturn(object, *start, *trap) {
-                continue;
-            }
-            let known = |at: u64| {
-                let chain = lines.inlined(at);
-                chain.iter().any(|frame| MAY_ABORT.iter().any(|(path, _)| frame.function.contains(path)))
+            // A trap whose own line the compiler lost, merging several into one, is judged by what leads to it.
+            let excused = match verdict(lines, *trap, Step::Normal) {
+                Verdict::Excused => true,
+                Verdict::Guilty => program.unreachable(object, *start, *trap),
+                Verdict::Silent => program.every_way_to(*start, *trap, &|way| {
+                    if program.unreachable(object, *start, way.from.ip()) || program.ends(object, way) {
+                        return Verdict::Excused;
+                    }
+                    verdict(lines, way.from.ip(), way.step)
+                }),
             };
-            if known(*trap) || program.every_way_passes(object, *start, *trap, &known) {
+            if excused {
                 continue;
             }
             let chain = lines.inlined(*trap);
@@ -199,6 +202,25 @@ pub fn aborts(object: &Prelinked, program: &Program, lines: &Lines) -> Vec<Strin
         }
     }
     findings
+}
+
+/// What the source of the instruction at `at` says about an abort.
+fn verdict(lines: &Lines, at: u64, step: Step) -> Verdict {
+    let chain = lines.inlined(at);
+    let may =
+        |frame: &Frame| MAY_ABORT.iter().any(|(path, _)| frame.function.trim_start_matches('<').starts_with(path));
+    // What a call that panics leaves behind is cleaned up by all that were under way; a guard may be anybody's of them.
+    let excused = match step {
+        Step::Unwind => chain.iter().any(may),
+        Step::Normal => chain.iter().find(|frame| !frame.function.starts_with("core::")).is_some_and(may),
+    };
+    // Memory is released on many a way; that aborts nowhere and keeps the line of whoever owned it.
+    let releases = chain.iter().any(|frame| frame.function == "alloc::alloc::dealloc");
+    match chain.first() {
+        _ if excused => Verdict::Excused,
+        Some(frame) if frame.line != 0 && !releases => Verdict::Guilty,
+        _ => Verdict::Silent,
+    }
 }
 
 /// The object may call the shim and the kernel's memory functions, nothing else.

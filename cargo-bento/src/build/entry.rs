@@ -16,7 +16,7 @@ use crate::{setup, ui};
 
 /// Compiles the entry crate of `project` for `variant`; returns the static library.
 pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Result<PathBuf> {
-    setup::rust_src()?;
+    let library = setup::rust_src()?;
     let dir = project.out.join("entry").join(&project.fs.name);
     write_if_changed(&dir.join("Cargo.toml"), manifest(project, features).as_bytes())?;
     write_if_changed(&dir.join("lib.rs"), source(project).as_bytes())?;
@@ -31,7 +31,7 @@ pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Resu
         .arg(&target)
         .args(["--color", if std::io::stderr().is_terminal() { "always" } else { "never" }])
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", variant.rustflags().join("\x1f"))
+        .env("CARGO_ENCODED_RUSTFLAGS", [variant.rustflags(), short_paths(project, &library)].concat().join("\x1f"))
         .env("CARGO_PROFILE_RELEASE_DEBUG", variant.debuginfo().to_string())
         // The author's own choices are for the host; these flags make the object loadable.
         .env_remove("RUSTFLAGS")
@@ -65,6 +65,16 @@ pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Resu
     let library = target.join("x86_64-unknown-none/release").join(format!("lib{}.a", crate_name(project)));
     step.done("");
     Ok(library)
+}
+
+/// What a panic calls its file: as cargo would print it, relative to the author's workspace. The debugger and the
+/// compiler's own messages keep the whole path.
+fn short_paths(project: &Project, library: &Path) -> Vec<String> {
+    // The last that fits counts, and toolchain and runtime may lie in the workspace.
+    let library = format!("--remap-path-prefix={}=/rustc/library", library.display());
+    let bento = format!("--remap-path-prefix={}=bento-runtime", project.bento.display());
+    let workspace = format!("--remap-path-prefix={}=", project.workspace.display());
+    vec!["--remap-path-scope=macro".to_owned(), workspace, bento, library]
 }
 
 /// Without the terminal's colours.

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! What each function of the object does to control flow: whom it calls or jumps to, whether it can return, which
-//! addresses it takes, and where it would trap. The checks and the recursion analysis read this.
+//! addresses it takes, where it would trap, and on which ways that can be reached. The checks and the recursion analysis
+//! read this.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic};
+use bento::unwind::lsda;
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 
 use super::elf::{Prelinked, Reloc, Target};
+use super::unwind;
 
 /// Functions of other objects that never return; the ABI header says so.
 const NORETURN: [&str; 3] = ["bento_abandon", "bento_resume", "_Unwind_Resume"];
@@ -23,6 +26,38 @@ pub struct Flow {
     pub taken: BTreeSet<u64>,
     /// Offsets of `ud2`.
     pub traps: Vec<u64>,
+    /// Whatever its code points at or jumps to outside itself.
+    pointed: BTreeSet<u64>,
+    /// Into each instruction from others of the function.
+    ways: BTreeMap<u64, Vec<Way>>,
+    /// Where it is entered from outside: its start, and whatever a table or other code points at.
+    entries: BTreeSet<u64>,
+}
+
+/// A way into an instruction.
+#[derive(Debug, Clone, Copy)]
+pub struct Way {
+    pub from: Instruction,
+    pub step: Step,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It follows, or the jump goes there.
+    Normal,
+    /// The call panicked, and this is its landing pad.
+    Unwind,
+}
+
+/// What an instruction on a way to a trap says about the trap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// On this way it is all right.
+    Excused,
+    /// It is not.
+    Guilty,
+    /// What comes before must tell.
+    Silent,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,8 +77,9 @@ pub struct Program {
 
 impl Program {
     pub fn read(object: &Prelinked) -> Program {
-        let flows: BTreeMap<u64, Flow> =
+        let mut flows: BTreeMap<u64, Flow> =
             object.functions.iter().map(|function| (function.start, decode(object, function.start))).collect();
+        ways(object, &mut flows);
         let noreturn = noreturn(&flows);
         Program { flows, noreturn }
     }
@@ -56,92 +92,44 @@ impl Program {
         }
     }
 
-    /// Whether the trap at `at` only marks that a call before it does not come back. The others are real aborts.
-    pub fn trap_follows_noreturn(&self, object: &Prelinked, start: u64, at: u64) -> bool {
+    /// Whether every way to `at`, in the function that begins at `start`, meets an instruction that excuses it before one
+    /// that does not and before the function's entry. Loops are no ways of their own.
+    pub fn every_way_to(&self, start: u64, at: u64, judge: &dyn Fn(&Way) -> Verdict) -> bool {
         let Some(flow) = self.flows.get(&start) else {
             return false;
         };
-        let mut seen = BTreeSet::new();
-        self.only_after_noreturn(object, flow, at, &mut seen)
-    }
-
-    /// Whether every way to the trap at `at` passes an instruction that `judge` knows, or a call that does not return.
-    /// For traps whose own line the compiler lost when it merged several into one.
-    pub fn every_way_passes(&self, object: &Prelinked, start: u64, at: u64, judge: &dyn Fn(u64) -> bool) -> bool {
-        let mut seen = BTreeSet::new();
-        self.flows.get(&start).is_some_and(|flow| self.passes(object, flow, at, judge, &mut seen))
-    }
-
-    fn passes(
-        &self,
-        object: &Prelinked,
-        flow: &Flow,
-        at: u64,
-        judge: &dyn Fn(u64) -> bool,
-        seen: &mut BTreeSet<u64>,
-    ) -> bool {
-        if !seen.insert(at) {
-            return true;
-        }
-        let falls = |instruction: &&Instruction| {
-            instruction.next_ip() == at
-                && !matches!(
-                    instruction.flow_control(),
-                    FlowControl::UnconditionalBranch
-                        | FlowControl::IndirectBranch
-                        | FlowControl::Return
-                        | FlowControl::Exception
-                )
-        };
-        let before = flow.instructions.iter().filter(|instruction| falls(instruction));
-        let jumps = flow.instructions.iter().filter(|instruction| lands_at(object, instruction, at));
-        let mut ways = before.chain(jumps).peekable();
-        ways.peek().is_some()
-            && ways.all(|way| {
-                let is_call = matches!(way.flow_control(), FlowControl::Call | FlowControl::IndirectCall);
-                judge(way.ip())
-                    || (is_call && self.never_returns(&callee(object, way)))
-                    || self.passes(object, flow, way.ip(), judge, seen)
-            })
-    }
-
-    fn only_after_noreturn(&self, object: &Prelinked, flow: &Flow, at: u64, seen: &mut BTreeSet<u64>) -> bool {
-        if !seen.insert(at) {
-            return true;
-        }
-        let mut entered = false;
-        if let Some(before) = flow.instructions.iter().rfind(|instruction| instruction.next_ip() == at) {
-            match before.flow_control() {
-                FlowControl::Call | FlowControl::IndirectCall => {
-                    entered = true;
-                    if !self.never_returns(&callee(object, before)) {
-                        return false;
-                    }
-                }
-                FlowControl::UnconditionalBranch
-                | FlowControl::IndirectBranch
-                | FlowControl::Return
-                | FlowControl::Exception => {}
-                _ if before.mnemonic() == Mnemonic::Endbr64 => return false,
-                FlowControl::Next => {
-                    entered = true;
-                    if !self.only_after_noreturn(object, flow, before.ip(), seen) {
-                        return false;
-                    }
-                }
-                _ => return false,
-            }
-        }
-        for jump in flow.instructions.iter().filter(|instruction| lands_at(object, instruction, at)) {
-            entered = true;
-            let unconditional = jump.flow_control() == FlowControl::UnconditionalBranch;
-            if !unconditional || !self.only_after_noreturn(object, flow, jump.ip(), seen) {
+        let mut seen = BTreeSet::from([at]);
+        let mut open = vec![at];
+        while let Some(at) = open.pop() {
+            // What nothing leads to is entered in a way not known here.
+            let Some(ways) = flow.ways.get(&at).filter(|_| !flow.entries.contains(&at)) else {
                 return false;
+            };
+            for way in ways {
+                match judge(way) {
+                    Verdict::Excused => {}
+                    Verdict::Guilty => return false,
+                    Verdict::Silent if seen.insert(way.from.ip()) => open.push(way.from.ip()),
+                    Verdict::Silent => {}
+                }
             }
         }
-        // Nothing leads here but a landing pad's table.
-        entered
+        true
     }
+
+    /// Whether `at` only marks that calls before it do not come back.
+    pub fn unreachable(&self, object: &Prelinked, start: u64, at: u64) -> bool {
+        self.every_way_to(start, at, &|way| if self.ends(object, way) { Verdict::Excused } else { Verdict::Silent })
+    }
+
+    /// Whether nobody goes this way: it comes from a call that does not return.
+    pub fn ends(&self, object: &Prelinked, way: &Way) -> bool {
+        way.step == Step::Normal && is_call(&way.from) && self.never_returns(&callee(object, &way.from))
+    }
+}
+
+pub fn is_call(instruction: &Instruction) -> bool {
+    matches!(instruction.flow_control(), FlowControl::Call | FlowControl::IndirectCall)
 }
 
 fn decode(object: &Prelinked, start: u64) -> Flow {
@@ -159,7 +147,10 @@ fn decode(object: &Prelinked, start: u64) -> Flow {
                 match destination(object, &instruction) {
                     Destination::Return => flow.returns = true,
                     Destination::Text(at) if inside.contains(&at) => {}
-                    _ => {
+                    out => {
+                        if let Destination::Text(at) = out {
+                            flow.pointed.insert(at);
+                        }
                         flow.tails.insert(callee(object, &instruction));
                     }
                 }
@@ -167,11 +158,11 @@ fn decode(object: &Prelinked, start: u64) -> Flow {
             FlowControl::Return => flow.returns = true,
             FlowControl::Exception => flow.traps.push(instruction.ip()),
             _ => {
-                if let Some(Target::Text(at)) = reloc(object, &instruction).map(|reloc| &reloc.target)
-                    && let Some(target) = object.function_at(*at)
-                    && target.start == *at
-                {
-                    flow.taken.insert(*at);
+                if let Some(Target::Text(at)) = reloc(object, &instruction).map(|reloc| &reloc.target) {
+                    flow.pointed.insert(*at);
+                    if object.function_at(*at).is_some_and(|target| target.start == *at) {
+                        flow.taken.insert(*at);
+                    }
                 }
             }
         }
@@ -213,9 +204,46 @@ pub fn callee(object: &Prelinked, instruction: &Instruction) -> Callee {
     }
 }
 
-fn lands_at(object: &Prelinked, instruction: &Instruction, at: u64) -> bool {
-    matches!(instruction.flow_control(), FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch)
-        && matches!(destination(object, instruction), Destination::Text(target) if target == at)
+/// Fills in how each instruction is reached.
+fn ways(object: &Prelinked, flows: &mut BTreeMap<u64, Flow>) {
+    let mut entries: BTreeSet<u64> = flows.keys().copied().collect();
+    entries.extend(flows.values().flat_map(|flow| &flow.pointed));
+    let tables = object.data_relocs.values().flat_map(BTreeMap::values);
+    entries.extend(tables.filter_map(|reloc| if let Target::Text(at) = reloc.target { Some(at) } else { None }));
+    // Tables that cannot be read are refused elsewhere. Without them nothing leads to a landing pad, which excuses nothing.
+    let frames = unwind::frames(object).unwrap_or_default();
+    for (start, flow) in flows {
+        let end = flow.instructions.last().map_or(*start, Instruction::next_ip);
+        flow.entries = entries.range(start..&end).copied().collect();
+        let mut ways: BTreeMap<u64, Vec<Way>> = BTreeMap::new();
+        let mut add = |to: u64, from: Instruction, step| ways.entry(to).or_default().push(Way { from, step });
+        for instruction in &flow.instructions {
+            let branches =
+                matches!(instruction.flow_control(), FlowControl::UnconditionalBranch | FlowControl::ConditionalBranch);
+            if branches && let Destination::Text(to) = destination(object, instruction) {
+                add(to, *instruction, Step::Normal);
+            }
+            if !matches!(
+                instruction.flow_control(),
+                FlowControl::UnconditionalBranch
+                    | FlowControl::IndirectBranch
+                    | FlowControl::Return
+                    | FlowControl::Exception
+            ) {
+                add(instruction.next_ip(), *instruction, Step::Normal);
+            }
+        }
+        let table = frames.iter().find(|frame| frame.start == *start).and_then(|frame| frame.lsda.as_ref());
+        let _ = table.map(|table| {
+            lsda::for_each(table, |site, len, pad| {
+                let covered = |call: &&Instruction| (site..site + len).contains(&(call.next_ip() - 1 - start));
+                for call in flow.instructions.iter().filter(|call| pad != 0 && is_call(call)).filter(covered) {
+                    add(start + pad, *call, Step::Unwind);
+                }
+            })
+        });
+        flow.ways = ways;
+    }
 }
 
 fn reloc<'o>(object: &'o Prelinked, instruction: &Instruction) -> Option<&'o Reloc> {

@@ -10,6 +10,7 @@ mod entry;
 pub mod files;
 mod flow;
 mod kbuild;
+mod places;
 mod prelink;
 mod recursion;
 #[cfg(test)]
@@ -131,5 +132,6 @@ pub fn object(project: &Project, variant: Variant, features: &[String]) -> Resul
 fn make_object(project: &Project, variant: Variant, features: &[String]) -> Result<Finished> {
     let library = entry::compile(project, variant, features)?;
     let out = project.out.join("objects").join(variant.name()).join(project.fs.module());
-    prelink::prelink(&library, &out, variant, &project.fs.name)
+    let author = places::Author { workspace: project.workspace.clone(), bento: project.bento.clone() };
+    prelink::prelink(&library, &out, variant, &project.fs.name, &author)
 }

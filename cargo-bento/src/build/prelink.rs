@@ -14,6 +14,7 @@ use object::elf;
 use super::elf::Prelinked;
 use super::files::{hash, write_if_changed};
 use super::flow::Program;
+use super::places::{self, Author};
 use super::recursion;
 use super::source::Lines;
 use super::{checks, unwind};
@@ -40,7 +41,7 @@ pub struct Finished {
 }
 
 /// Makes `<out>/rust.o` from the static library; nothing is done when the library is the one seen last.
-pub fn prelink(library: &Path, out: &Path, variant: Variant, name: &str) -> Result<Finished> {
+pub fn prelink(library: &Path, out: &Path, variant: Variant, name: &str, author: &Author) -> Result<Finished> {
     fs::create_dir_all(out)?;
     let object = out.join("rust.o");
     let stamp = out.join("rust.stamp");
@@ -54,7 +55,7 @@ pub fn prelink(library: &Path, out: &Path, variant: Variant, name: &str) -> Resu
     let step = ui::step(format!("prelink and check {name} ({})", variant.name()));
     let collected = link(library, out)?;
     let bytes = fs::read(&collected)?;
-    let (finished, summary) = convert(&bytes, variant, &Lines::of(&collected))?;
+    let (finished, summary) = convert(&bytes, variant, &Lines::of(&collected), author)?;
     write_if_changed(&object, &finished)?;
     let hash = hash(&object)?;
     fs::write(&stamp, format!("{key}{hash}"))?;
@@ -128,13 +129,11 @@ fn is_builtin(name: &str) -> bool {
 }
 
 /// Checks the collected object and rewrites it.
-pub fn convert(bytes: &[u8], variant: Variant, lines: &Lines) -> Result<(Vec<u8>, String)> {
+pub fn convert(bytes: &[u8], variant: Variant, lines: &Lines, author: &Author) -> Result<(Vec<u8>, String)> {
     let object = Prelinked::parse(bytes)?;
     let program = Program::read(&object);
     checks::all(&object, &program, variant, lines)?;
     let frames = unwind::frames(&object)?;
-    let blob = unwind::blob(&object, &frames)?;
-    unwind::verify(&object, &program, &blob)?;
     let sizes = checks::frame_sizes(&object);
     let recursion = recursion::analyse(&object, &program, &sizes);
     let chain = &recursion.chain;
@@ -144,19 +143,23 @@ pub fn convert(bytes: &[u8], variant: Variant, lines: &Lines) -> Result<(Vec<u8>
         chain.bytes,
         chain.functions.iter().map(|start| object.name_at(*start)).collect::<Vec<_>>().join(" > ")
     );
+    let places = places::places(&object, &program, &recursion.checked, lines, author)?;
+    let blob = unwind::blob(&object, &frames, &places)?;
+    unwind::verify(&object, &program, &places, &blob)?;
     let mut patches = BTreeSet::new();
     for start in &recursion.checked {
         let at = recursion::nop_at(&object, *start);
         patches.insert(at.with_context(|| format!("{} has no room for its stack check", object.name_at(*start)))?);
     }
     let summary = format!(
-        "{} KiB code, {} functions, {} with a stack check, {} bytes of stack below one and {} for a panic, {} B of unwind tables",
+        "{} KiB code, {} functions, {} with a stack check, {} bytes of stack below one and {} for a panic, {} B of unwind tables with {} lines",
         object.text.len().div_ceil(1024),
         object.functions.len(),
         patches.len(),
         chain.bytes,
         recursion.panic.bytes,
-        blob.len()
+        blob.len(),
+        places.len()
     );
     Ok((rewrite(bytes, variant, &patches, blob)?, summary))
 }

@@ -7,6 +7,7 @@ use std::{env, fs, process};
 
 use super::elf::Prelinked;
 use super::flow::Program;
+use super::places::Author;
 use super::source::Lines;
 use super::{checks, prelink, recursion, unwind};
 use crate::cli::Variant;
@@ -67,17 +68,30 @@ fn assemble(name: &str, source: &str) -> Vec<u8> {
     bytes
 }
 
+/// An author who wrote nothing: assembly has no lines.
+fn nobody() -> Author {
+    Author { workspace: "/nowhere".into(), bento: "/nowhere".into() }
+}
+
 /// What the tool says about the clean object with `fault` added.
 fn verdict(name: &str, fault: &str) -> Result<String, String> {
+    verdict_of(Variant::X86, name, fault)
+}
+
+fn verdict_of(variant: Variant, name: &str, fault: &str) -> Result<String, String> {
     let bytes = assemble(name, &format!("{CLEAN}{fault}"));
-    match prelink::convert(&bytes, Variant::X86, &Lines::of(Path::new("/nonexistent"))) {
+    match prelink::convert(&bytes, variant, &Lines::of(Path::new("/nonexistent")), &nobody()) {
         Ok((_, summary)) => Ok(summary),
         Err(error) => Err(format!("{error:#}")),
     }
 }
 
 fn refused(name: &str, fault: &str, words: &[&str]) {
-    let said = verdict(name, fault).expect_err("the fault was not found");
+    refused_in(Variant::X86, name, fault, words);
+}
+
+fn refused_in(variant: Variant, name: &str, fault: &str, words: &[&str]) {
+    let said = verdict_of(variant, name, fault).expect_err("the fault was not found");
     for word in words {
         assert!(said.contains(word), "{word:?} is missing in: {said}");
     }
@@ -134,6 +148,166 @@ fn a_trap_after_a_call_that_never_returns_is_no_abort() {
         function("author", "testq %rdi, %rdi\njne 2f\ncall panics\njmp 1f\n2: call panics\n1: ud2")
     );
     verdict("panics", &fault).unwrap();
+}
+
+#[test]
+fn a_trap_that_can_be_reached_past_such_a_call_is_an_abort() {
+    // By a jump from elsewhere.
+    let fault = function("author_jump", "testq %rdi, %rdi\nje 1f\ncall bento_resume\n1: ud2");
+    refused("jump", &fault, &["author_jump"]);
+    // By going round: the loop's head is where the function is entered.
+    let fault = function("author_loop", "testq %rdi, %rdi\nje 1f\ndecq %rdi\njmp author_loop\n1: ud2");
+    refused("loop", &fault, &["author_loop"]);
+    // By a table of addresses.
+    let fault = function("author_table", "call bento_resume\n2: ud2") + ".section .rodata\n.quad 2b\n";
+    refused("table", &fault, &["author_table"]);
+}
+
+/// A function whose first call has a landing pad, which comes right after a call that does not return.
+fn with_pad(name: &str, pad: &str) -> String {
+    format!(
+        r#"
+    .text
+    .globl {name}
+    .type {name}, @function
+{name}:
+    .cfi_startproc
+    .cfi_lsda 0x3, {name}_table
+    nopl 8(%rax,%rax,1)
+1:  call leaf
+2:  call bento_resume
+3:  {pad}
+    .cfi_endproc
+    .size {name}, .-{name}
+    .section .gcc_except_table, "a", @progbits
+{name}_table:
+    .byte 0xff, 0xff, 0x01
+    .uleb128 5f - 4f
+4:  .uleb128 1b - {name}
+    .uleb128 2b - 1b
+    .uleb128 3b - {name}
+    .uleb128 0
+5:
+"#
+    )
+}
+
+#[test]
+fn a_landing_pad_is_reached_by_the_panic_of_its_call() {
+    refused("landing", &with_pad("author_guard", "ud2"), &["author_guard", "abort"]);
+    verdict("landing-resumes", &with_pad("author_guard", "call bento_resume\nud2")).unwrap();
+}
+
+#[test]
+fn instrumented_code_is_judged_too() {
+    let fault = function("author_check", "call __asan_load8_noabort\nud2");
+    refused_in(Variant::UmlKasan, "kasan", &fault, &["author_check", "abort"]);
+    let fault = function("author_panic", "call __asan_handle_no_return\ncall bento_resume\nud2");
+    verdict_of(Variant::UmlKasan, "kasan-resume", &fault).unwrap();
+}
+
+/// Real code, whose traps are told apart by their lines: a map's guards, and what an author put in himself.
+const TRAPS: &str = r#"
+#![no_std]
+#![feature(lang_items)]
+#![allow(internal_features)]
+extern crate alloc;
+use alloc::{alloc::{GlobalAlloc, Layout}, collections::BTreeMap, string::String, sync::Arc};
+
+unsafe extern "C" {
+    fn bento_alloc(size: usize) -> *mut u8;
+    fn bento_dealloc(block: *mut u8);
+    fn bento_resume() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    unsafe { bento_resume() }
+}
+
+#[lang = "eh_personality"]
+fn personality() {}
+
+struct Heap;
+
+unsafe impl GlobalAlloc for Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        unsafe { bento_alloc(layout.size()) }
+    }
+    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
+        unsafe { bento_dealloc(block) }
+    }
+}
+
+#[global_allocator]
+static HEAP: Heap = Heap;
+
+#[unsafe(no_mangle)]
+pub extern "C" fn bento_text_anchor() {}
+
+#[unsafe(no_mangle)]
+pub static bento_fs_main: fn(&mut BTreeMap<u64, Arc<String>>, u64, &Arc<String>) -> Option<Arc<String>> = author;
+
+fn author(map: &mut BTreeMap<u64, Arc<String>>, key: u64, value: &Arc<String>) -> Option<Arc<String>> {
+    let old = map.insert(key, value.clone());
+    own(key, old.is_some());
+    map.retain(|key, _| key % 3 != 0);
+    old
+}
+
+#[cfg(clean)]
+fn own(_: u64, _: bool) {}
+
+#[cfg(check)]
+#[inline(always)]
+fn own(key: u64, old: bool) {
+    if old && key > 7 {
+        unsafe { core::arch::asm!("ud2", options(noreturn)) }
+    }
+}
+
+#[cfg(guard)]
+#[inline(always)]
+fn own(key: u64, _: bool) {
+    struct Guard;
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            unsafe { core::arch::asm!("ud2", options(noreturn)) }
+        }
+    }
+    let guard = Guard;
+    assert!(key != 7);
+    core::mem::forget(guard);
+}
+"#;
+
+/// The findings about the aborts of [`TRAPS`] with `cfg`, and how many traps were looked at.
+fn traps(cfg: &str) -> (Vec<String>, usize) {
+    let dir = env::temp_dir().join(format!("bento-traps-{}-{cfg}", process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    let (source, library) = (dir.join("traps.rs"), dir.join("libtraps.a"));
+    fs::write(&source, TRAPS).unwrap();
+    let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition=2024", "--crate-type=staticlib", "-Copt-level=3", "-Ccodegen-units=1", "-g"]);
+    rustc.args(["-Cpanic=unwind", "-Cjump-tables=n", "-Csymbol-mangling-version=v0", "-Awarnings", "--cfg", cfg]);
+    assert!(rustc.env("RUSTC_BOOTSTRAP", "1").arg("-o").args([&library, &source]).status().unwrap().success());
+    let collected = prelink::link(&library, &dir).unwrap();
+    let object = Prelinked::parse(&fs::read(&collected).unwrap()).unwrap();
+    let program = Program::read(&object);
+    let found = checks::aborts(&object, &program, &Lines::of(&collected));
+    fs::remove_dir_all(&dir).unwrap();
+    (found, program.flows.values().map(|flow| flow.traps.len()).sum())
+}
+
+#[test]
+fn the_librarys_guards_pass_and_the_authors_own_aborts_do_not() {
+    let (found, looked_at) = traps("clean");
+    assert_eq!(found, Vec::<String>::new());
+    assert!(looked_at > 3, "the seed's traps were optimised away");
+    for cfg in ["check", "guard"] {
+        let (found, _) = traps(cfg);
+        assert!(found.iter().any(|line| line.contains("author")), "{cfg}: {found:?}");
+    }
 }
 
 #[test]
@@ -205,7 +379,7 @@ fn a_call_through_a_table_that_can_come_back_is_recursion() {
 fn the_blob_is_sorted_and_finds_its_bytes() {
     let object = Prelinked::parse(&assemble("blob", CLEAN)).unwrap();
     let frames = unwind::frames(&object).unwrap();
-    let blob = unwind::blob(&object, &frames).unwrap();
+    let blob = unwind::blob(&object, &frames, &[]).unwrap();
     let word = |at: usize| u32::from_le_bytes(blob[at..at + 4].try_into().unwrap());
     assert_eq!((word(0), word(4)), (unwind::MAGIC, unwind::VERSION));
     let anchor = object.symbol(unwind::ANCHOR).unwrap().offset;
@@ -226,7 +400,8 @@ fn the_blob_is_sorted_and_finds_its_bytes() {
 fn the_finished_object_shows_one_symbol_and_calls_the_check() {
     let seed = format!("{CLEAN}{}", function("walk", "call walk\nret"));
     let bytes = assemble("finished", &seed);
-    let (finished, _) = prelink::convert(&bytes, Variant::X86, &Lines::of(Path::new("/nonexistent"))).unwrap();
+    let (finished, _) =
+        prelink::convert(&bytes, Variant::X86, &Lines::of(Path::new("/nonexistent")), &nobody()).unwrap();
     let object = Prelinked::parse(&finished).unwrap();
     assert!(object.section(".eh_frame").is_none());
     assert!(object.section(".rodata.bento_unwind").is_some());

@@ -3,6 +3,7 @@
 //! is then read as in any program. Only used to say where something came from.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,6 +35,16 @@ pub struct Frame {
     pub function: String,
     pub file: String,
     pub line: u32,
+    pub column: u32,
+}
+
+/// A stretch of code with one line.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub at: u64,
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
 }
 
 impl Lines {
@@ -63,10 +74,29 @@ impl Lines {
         Ok(Dwarf::from_dwarf(Sections::load(load)?).ok())
     }
 
+    fn dwarf(&self) -> Option<&Dwarf<EndianRcSlice<RunTimeEndian>>> {
+        self.dwarf.get_or_init(|| Self::read(&self.object).ok().flatten()).as_ref()
+    }
+
+    /// The lines of the code between two offsets of `.text`.
+    pub fn rows(&self, code: Range<u64>) -> Vec<Row> {
+        let Some(Ok(rows)) = self.dwarf().map(|dwarf| dwarf.find_location_range(BASE + code.start, BASE + code.end))
+        else {
+            return Vec::new();
+        };
+        rows.map(|(at, _, location)| Row {
+            at: at - BASE,
+            file: location.file.unwrap_or("?").to_owned(),
+            line: location.line.unwrap_or(0),
+            column: location.column.unwrap_or(0),
+        })
+        .collect()
+    }
+
     /// The functions inlined at an offset of `.text`.
     pub fn inlined(&self, offset: u64) -> Vec<Frame> {
         let mut chain = Vec::new();
-        let Some(dwarf) = self.dwarf.get_or_init(|| Self::read(&self.object).ok().flatten()) else {
+        let Some(dwarf) = self.dwarf() else {
             return chain;
         };
         let Ok(mut frames) = dwarf.find_frames(BASE + offset).skip_all_loads() else {
@@ -74,11 +104,11 @@ impl Lines {
         };
         while let Ok(Some(frame)) = frames.next() {
             let function = frame.function.and_then(|name| name.raw_name().ok().map(|name| super::elf::demangle(&name)));
-            let (file, line) = match frame.location {
-                Some(location) => (location.file.unwrap_or("?").to_owned(), location.line.unwrap_or(0)),
-                None => ("?".to_owned(), 0),
+            let (file, line, column) = match frame.location {
+                Some(at) => (at.file.unwrap_or("?").to_owned(), at.line.unwrap_or(0), at.column.unwrap_or(0)),
+                None => ("?".to_owned(), 0, 0),
             };
-            chain.push(Frame { function: function.unwrap_or_default(), file, line });
+            chain.push(Frame { function: function.unwrap_or_default(), file, line, column });
         }
         chain
     }

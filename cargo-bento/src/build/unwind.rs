@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Turns `.eh_frame` and `.gcc_except_table` into one blob without relocations, read by the runtime's unwinder:
-//! a table sorted by text offset, the call-frame instructions, the landing-pad tables. objtool never sees an FDE, the
-//! module loader relocates nothing, and a lookup is a binary search.
+//! a table sorted by text offset, the call-frame instructions, the landing-pad tables, the author's lines. objtool never
+//! sees an FDE, the module loader relocates nothing, and a lookup is a binary search.
 
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Context, Result, bail, ensure};
 
 use bento::unwind::lsda;
-use bento::unwind::table::{ENTRY_LEN, HEADER_LEN, Table};
+use bento::unwind::table::{ENTRY_LEN, FILE_LEN, HEADER_LEN, PLACE_LEN, Table};
 use iced_x86::FlowControl;
 
 use super::elf::{Prelinked, Target};
 use super::flow::Program;
+use super::places::Place;
 
 pub use bento::unwind::table::{ANCHOR, MAGIC, VERSION};
 
@@ -79,16 +80,21 @@ pub fn frames(object: &Prelinked) -> Result<Vec<Frame>> {
     Ok(frames)
 }
 
-/// Lays the blob out; format version 1.
-pub fn blob(object: &Prelinked, frames: &[Frame]) -> Result<Vec<u8>> {
+/// Lays the blob out, as bento::unwind::table describes it.
+pub fn blob(object: &Prelinked, frames: &[Frame], places: &[Place]) -> Result<Vec<u8>> {
     let anchor = object
         .symbol(ANCHOR)
         .filter(|symbol| symbol.section == ".text")
         .with_context(|| format!("{ANCHOR} is missing: the runtime was built without feature `freestanding`"))?;
+    let mut files: Vec<&str> = places.iter().map(|place| place.file.as_str()).collect();
+    files.sort_unstable();
+    files.dedup();
     let index_off = HEADER_LEN;
+    let places_off = index_off + frames.len() * ENTRY_LEN;
+    let files_off = places_off + places.len() * PLACE_LEN;
     let mut tail = Vec::new();
     let mut seen: HashMap<Vec<u8>, usize> = HashMap::new();
-    let tail_off = index_off + frames.len() * ENTRY_LEN;
+    let tail_off = files_off + files.len() * FILE_LEN;
     let mut place = |bytes: &[u8], tail: &mut Vec<u8>| {
         *seen.entry(bytes.to_vec()).or_insert_with(|| {
             let at = tail_off + tail.len();
@@ -98,6 +104,8 @@ pub fn blob(object: &Prelinked, frames: &[Frame]) -> Result<Vec<u8>> {
     };
     let mut out = Vec::new();
     for word in [MAGIC, VERSION, anchor.offset as u32, frames.len() as u32, index_off as u32, object.text.len() as u32]
+        .into_iter()
+        .chain([places_off, places.len(), files_off, files.len()].map(|number| number as u32))
     {
         out.extend_from_slice(&word.to_le_bytes());
     }
@@ -117,6 +125,20 @@ pub fn blob(object: &Prelinked, frames: &[Frame]) -> Result<Vec<u8>> {
         out.extend_from_slice(&(frame.init_len as u16).to_le_bytes());
         out.extend_from_slice(&(lsda as u32).to_le_bytes());
         out.extend_from_slice(&(lsda_len as u32).to_le_bytes());
+    }
+    for place in places {
+        let file = files.binary_search(&place.file.as_str()).unwrap_or_default();
+        let file = u16::try_from(file).context("more than 65536 source files")?;
+        out.extend_from_slice(&place.back.to_le_bytes());
+        out.extend_from_slice(&place.line.to_le_bytes());
+        out.extend_from_slice(&file.to_le_bytes());
+        out.extend_from_slice(&place.column.to_le_bytes());
+    }
+    for file in files {
+        let at = place(file.as_bytes(), &mut tail);
+        for word in [at as u32, file.len() as u32] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
     }
     out.extend_from_slice(&tail);
     Ok(out)
@@ -335,8 +357,17 @@ impl<'a> Reader<'a> {
 
 /// Reads the finished blob as the kernel will: the runtime's own interpreter goes through every function, at every call
 /// that could unwind and at its end, so that what it does not know is met here and not during a panic.
-pub fn verify(object: &Prelinked, program: &Program, blob: &[u8]) -> Result<()> {
+pub fn verify(object: &Prelinked, program: &Program, places: &[Place], blob: &[u8]) -> Result<()> {
     let table = Table::parse(blob).context("the unwinder cannot read the table it was given")?;
+    for place in places {
+        let found = table.place(place.back).map(|found| (found.file, found.line));
+        ensure!(
+            found == Some((place.file.as_str(), place.line)),
+            "the unwinder takes line {} of {} for {found:?}",
+            place.line,
+            place.file
+        );
+    }
     for n in 0..table.len() {
         let entry = table.entry(n).context("the unwind table is cut short")?;
         let name = || object.name_at(u64::from(entry.start));

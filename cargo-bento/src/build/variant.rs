@@ -62,7 +62,7 @@ impl Variant {
             ],
             Variant::Uml => UML,
             Variant::UmlKasan => &[],
-            Variant::User => &["-Crelocation-model=pic", "-Zplt=yes", OWN_CODE],
+            Variant::User => &["-Crelocation-model=pic", "-Zplt=yes", "-Cjump-tables=n", OWN_CODE],
         };
         flags.extend(own.iter().map(|flag| (*flag).to_owned()));
         if self == Variant::UmlKasan {

@@ -15,10 +15,12 @@ use crate::vm::{self, Disk, RunSpec};
 use crate::{build, ui};
 
 /// The crates behind the file systems of the suites.
-pub const CRATES: [(&str, &str); 4] = [
+pub const CRATES: [(&str, &str); 6] = [
     ("memfs", "examples/memfs"),
+    ("memfs_v2", "examples/memfs_v2"),
     ("hellofs", "examples/hellofs"),
     ("bytesfs", "tests/fs/bytesfs"),
+    ("bytesfs_v2", "tests/fs/bytesfs_v2"),
     ("hostilefs", "tests/fs/hostilefs"),
 ];
 
@@ -27,7 +29,7 @@ pub fn projects(root: &Path, names: &[&str]) -> Result<Vec<Project>> {
 }
 
 /// A run of one of the scripts with the modules of `names` loaded.
-fn spec<'k>(place: &Place, kernel: &'k Kernel, names: &[&str], script: &str) -> Result<RunSpec<'k>> {
+pub(super) fn spec<'k>(place: &Place, kernel: &'k Kernel, names: &[&str], script: &str) -> Result<RunSpec<'k>> {
     let mut spec = RunSpec::new(kernel, &[&format!("bash /bento/suites/{script}.sh")]);
     if !names.is_empty() {
         let built = build::modules(&projects(&place.root, names)?, kernel, &[])?;
@@ -65,13 +67,13 @@ pub fn run(place: &Place, stage: &Stage, spec: &RunSpec) -> Result<Tally> {
     Ok(tally)
 }
 
-fn limited<'k>(mut spec: RunSpec<'k>, stage: &Stage) -> RunSpec<'k> {
+pub(super) fn limited<'k>(mut spec: RunSpec<'k>, stage: &Stage) -> RunSpec<'k> {
     // The stage's own limit ends everything; the guest's comes first, so that there is a log to read.
     spec.timeout = Duration::from_secs(60 * stage.minutes - 30);
     spec
 }
 
-fn setting(spec: &mut RunSpec, name: &str, value: &str) {
+pub(super) fn setting(spec: &mut RunSpec, name: &str, value: &str) {
     spec.env.push((name.to_owned(), value.to_owned()));
 }
 

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Place, Tally, guest, host, user};
+use super::{Place, Tally, guest, host, upgrade, user};
 
 /// One stage.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +83,19 @@ pub fn stages() -> Vec<Stage> {
             .after(QEMU)
             .cores(2)
             .minutes(12),
+        guest(
+            "upgrade-storm-6.12",
+            "6.12",
+            "",
+            "1,000 upgrades under load, failing ones, 1,000 restarts",
+            upgrade::storm,
+        )
+        .after(QEMU)
+        .cores(2)
+        .minutes(15),
+        guest("upgrade-6.12", "6.12", "", "what an upgrade must not touch; upgrades that fail", upgrade::once)
+            .after(QEMU),
+        guest("upgrade-6.1", "6.1", "", "the same in stock 6.1", upgrade::once).after(QEMU),
         guest("containment-6.12", "6.12", "", "each fault in each handler", guest::containment).after(QEMU),
         guest("containment-6.1", "6.1", "", "the same in stock 6.1", guest::containment).after(QEMU),
         guest("hostile-6.12", "6.12", "", "a file system that lies", guest::hostile).after(QEMU),
@@ -99,6 +112,9 @@ pub fn stages() -> Vec<Stage> {
         guest("work-6.12", "6.12", "memfs", "git, make, SQLite on memfs", guest::work).after(QEMU).minutes(10),
         host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]),
         guest("smoke-uml", "uml", "", "mount, use, unload in user-mode Linux", guest::smoke).after(UML),
+        guest("upgrade-uml", "uml", "", "what an upgrade must not touch; upgrades that fail", upgrade::once).after(UML),
+        guest("upgrade-storm-uml", "uml", "", "1,000 upgrades under load, on a large repository", upgrade::storm)
+            .after(UML),
         guest("containment-uml", "uml", "", "each fault in each handler", guest::containment).after(UML),
         guest("hostile-uml", "uml", "", "a file system that lies", guest::hostile).after(UML),
         guest("data-memfs-uml", "uml", "memfs", "mmap, sparse, ACLs, handles… on memfs", guest::data).after(UML),
@@ -118,6 +134,10 @@ pub fn stages() -> Vec<Stage> {
         guest("seeded", "uml-debug", "", "each detector fires on a seeded bug", guest::seeded)
             .after(&["modules-uml-debug"]),
         guest("smoke-debug", "uml-debug", "", "the suites under all detectors: no report", guest::smoke).after(DEBUG),
+        guest("upgrade-debug", "uml-debug", "", "upgrades, and what they must not touch", upgrade::once).after(DEBUG),
+        guest("upgrade-storm-debug", "uml-debug", "", "upgrades and restarts under load", upgrade::storm_few)
+            .after(DEBUG)
+            .minutes(12),
         guest("containment-debug", "uml-debug", "", "each fault in each handler", guest::containment).after(DEBUG),
         guest("hostile-debug", "uml-debug", "", "a file system that lies", guest::hostile).after(DEBUG),
         guest("failnth-debug", "uml-debug", "", "each allocation of each call fails once", guest::failnth).after(DEBUG),
@@ -126,6 +146,8 @@ pub fn stages() -> Vec<Stage> {
         guest("pjdfstest-debug", "uml-debug", "memfs", "pjdfstest on memfs", guest::pjdfstest).after(DEBUG),
         guest("fsx-debug", "uml-debug", "bytesfs", "fsx: 10,000 operations", guest::fsx_few).after(DEBUG),
         host("fuse", "memfs and bytesfs over FUSE: data, panics, unmount", user::fuse).after(FUSE),
+        host("fuse-upgrade", "upgrades over FUSE: what survives, what is refused, storms", upgrade::over_fuse)
+            .after(FUSE),
         host("fuse-pjdfstest", "pjdfstest over FUSE", user::pjdfstest).after(FUSE),
         host("fuse-fsx", "fsx over FUSE: 100,000 operations", user::fsx).after(FUSE),
     ]

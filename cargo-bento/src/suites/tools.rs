@@ -38,6 +38,14 @@ pub fn own(place: &Place) -> Result<PathBuf> {
     Ok(bin)
 }
 
+/// The small program for machines that run file systems, built beside this one.
+pub fn bentoctl(place: &Place) -> Result<PathBuf> {
+    let mut cargo = project::cargo();
+    cargo.current_dir(&place.root).args(["build", "--quiet", "-p", "cargo-bento", "--bin", "bentoctl"]);
+    ui::run(&mut cargo, "bentoctl cannot be built")?;
+    Ok(place.out.with_file_name("debug/bentoctl"))
+}
+
 /// A registry crate's program, installed once into the cache.
 fn installed(name: &str, version: &str) -> Result<PathBuf> {
     let root = cache::once(&format!("tools/{name}-{version}"), |tmp| {

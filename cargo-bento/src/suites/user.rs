@@ -11,11 +11,13 @@ use super::{Place, Stage, Tally, tools};
 use crate::vm::RunSpec;
 use crate::{build, fetch};
 
-fn spec<'k>(place: &Place, stage: &Stage, kernel: &'k fetch::Kernel, script: &str) -> Result<RunSpec<'k>> {
-    let mut spec = RunSpec::new(kernel, &[&format!("bash /bento/suites/fuse.sh {script}")]);
-    for project in projects(&place.root, &["memfs", "bytesfs", "hellofs"])? {
+/// `script` and its arguments, with the objects of the file systems beside it: `objects/memfs.so`, `objects/memfs_v2.so`…
+pub(super) fn spec<'k>(place: &Place, stage: &Stage, kernel: &'k fetch::Kernel, script: &str) -> Result<RunSpec<'k>> {
+    let (file, arguments) = script.split_once(' ').unwrap_or((script, ""));
+    let mut spec = RunSpec::new(kernel, &[&format!("bash /bento/suites/{file}.sh {arguments}")]);
+    for project in projects(&place.root, &["memfs", "memfs_v2", "bytesfs", "bytesfs_v2", "hellofs"])? {
         let object = build::user::shared_object(&project, &[])?;
-        spec = spec.file(object, &format!("objects/{}.so", project.fs.name));
+        spec = spec.file(object, &format!("objects/{}.so", project.package));
     }
     let program = std::env::current_exe().context("this program does not know its own path")?;
     spec = spec.file(place.root.join("tests/suites"), "suites").file(tools::programs(place)?, "bin");
@@ -27,17 +29,17 @@ fn spec<'k>(place: &Place, stage: &Stage, kernel: &'k fetch::Kernel, script: &st
 
 pub fn fuse(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel("uml")?;
-    run(place, stage, &spec(place, stage, &kernel, "daemon")?)
+    run(place, stage, &spec(place, stage, &kernel, "fuse daemon")?)
 }
 
 pub fn pjdfstest(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel("uml")?;
-    run(place, stage, &spec(place, stage, &kernel, "pjdfstest")?)
+    run(place, stage, &spec(place, stage, &kernel, "fuse pjdfstest")?)
 }
 
 pub fn fsx(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel("uml")?;
-    let mut spec = spec(place, stage, &kernel, "fsx")?;
+    let mut spec = spec(place, stage, &kernel, "fuse fsx")?;
     spec.env.push(("OPERATIONS".to_owned(), "100000".to_owned()));
     spec.env.push(("SEEDS".to_owned(), "1 2 3 4 5".to_owned()));
     run(place, stage, &spec)

@@ -5,10 +5,13 @@
 use bento::prelude::*;
 
 /// A name and what it names.
-#[derive(Clone)]
+#[derive(Clone, State)]
 pub struct Entry {
+    #[state(1)]
     pub name: NameBuf,
+    #[state(2)]
     pub ino: Ino,
+    #[state(3)]
     pub file_type: FileType,
 }
 
@@ -26,8 +29,9 @@ impl Entry {
 /// A key is 54 bits of a name's hash and 8 that tell apart names with the same one.
 const COLLISIONS: u64 = 1 << 8;
 
-#[derive(Default)]
+#[derive(Clone, Default, State)]
 pub struct Directory {
+    #[state(1)]
     entries: BTreeMap<u64, Entry>,
 }
 

@@ -32,7 +32,9 @@ struct Options {
 
 #[bento_fs(name = "memfs", version = 1, data = "resident")]
 pub struct MemFs {
+    #[state(1)]
     next_ino: AtomicU64,
+    #[state(2)]
     root: Attr,
 }
 

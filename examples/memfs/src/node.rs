@@ -11,15 +11,28 @@ use crate::directory::Directory;
 const FLAGS: u32 = 0x8 | 0x10 | 0x20 | 0x40 | 0x80;
 
 /// Per-inode data.
+#[derive(State)]
 pub struct Node {
+    #[state(1)]
     kind: Kind,
+    #[state(2)]
     pub xattrs: RwLock<BTreeMap<NameBuf, Vec<u8>>>,
+    #[state(3)]
     pub flags: AtomicU32,
 }
 
+#[derive(State)]
 enum Kind {
-    Directory { entries: RwLock<Directory>, parent: AtomicU64 },
-    Symlink(Box<[u8]>),
+    #[state(1)]
+    Directory {
+        #[state(1)]
+        entries: RwLock<Directory>,
+        #[state(2)]
+        parent: AtomicU64,
+    },
+    #[state(2)]
+    Symlink(#[state(1)] Box<[u8]>),
+    #[state(3)]
     Other,
 }
 

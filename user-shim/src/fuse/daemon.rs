@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Requests of the kernel, each answered by the core. The kernel has made the VFS's checks (`default_permissions`) and
-//! holds the VFS's locks; a `permission` handler is asked here besides, and can only take away.
+//! holds the VFS's locks; a `permission` handler is asked here besides, and can only take away. No request is answered by
+//! `ENOSYS`, which the kernel would remember: the next version may have that handler.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -29,8 +30,6 @@ use crate::superblock::Super;
 
 /// Largest write the kernel sends.
 const MAX_WRITE: u32 = 1 << 20;
-/// No answer needed: the VFS does what a NULL means.
-const ABSENT: fuser::Errno = fuser::Errno::ENOSYS;
 
 pub struct Daemon {
     pub sb: Arc<Super>,
@@ -46,8 +45,6 @@ impl Filesystem for Daemon {
             | InitFlags::FUSE_DONT_MASK
             | InitFlags::FUSE_CACHE_SYMLINKS
             | InitFlags::FUSE_HAS_IOCTL_DIR
-            | InitFlags::FUSE_NO_OPEN_SUPPORT
-            | InitFlags::FUSE_NO_OPENDIR_SUPPORT
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2
             | InitFlags::FUSE_ASYNC_DIO;
         if sb.is_resident() || sb.has(Op::write) {
@@ -267,10 +264,6 @@ impl Filesystem for Daemon {
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let inode = or_error!(reply, self.inode(node));
-        let needed = [Op::open, Op::release, Op::flush, Op::permission, Op::fileattr_set];
-        if !needed.iter().any(|op| self.sb.has(*op)) {
-            return reply.error(ABSENT);
-        }
         or_error!(reply, self.check_open(request, &inode, flags.0));
         or_error!(reply, inode.open(&convert::caller(request, 0), flags.0 as u32));
         reply.opened(FileHandle(0), self.opened());
@@ -294,18 +287,12 @@ impl Filesystem for Daemon {
     }
 
     fn flush(&self, request: &Request, node: INodeNo, _handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
-        if !self.sb.has(Op::flush) {
-            return reply.error(ABSENT);
-        }
         let inode = or_error!(reply, self.inode(node));
         or_error!(reply, inode.flush(&convert::caller(request, 0), true));
         reply.ok();
     }
 
     fn fsync(&self, request: &Request, node: INodeNo, _handle: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        if !self.sb.has(Op::fsync) && !self.sb.has(Op::write_inode) {
-            return reply.error(ABSENT);
-        }
         let inode = or_error!(reply, self.inode(node));
         or_error!(reply, inode.fsync(&convert::caller(request, 0), datasync));
         reply.ok();
@@ -359,12 +346,12 @@ impl Filesystem for Daemon {
 
     fn opendir(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let inode = or_error!(reply, self.inode(node));
-        if ![Op::open, Op::release, Op::permission].iter().any(|op| self.sb.has(*op)) {
-            return reply.error(ABSENT);
-        }
         or_error!(reply, self.allowed(request, &inode, access::READ));
         or_error!(reply, inode.open(&convert::caller(request, 0), flags.0 as u32));
-        reply.opened(FileHandle(0), FopenFlags::empty());
+        // What the kernel has read of a directory it may show again, unless somebody wants to be asked.
+        let asked = [Op::open, Op::release, Op::permission].iter().any(|op| self.sb.has(*op));
+        let cached = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
+        reply.opened(FileHandle(0), if asked { FopenFlags::empty() } else { cached });
     }
 
     fn releasedir(&self, request: &Request, node: INodeNo, _handle: FileHandle, flags: OpenFlags, reply: ReplyEmpty) {
@@ -472,9 +459,6 @@ impl Filesystem for Daemon {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        if !self.sb.has(Op::setxattr) {
-            return reply.error(ABSENT);
-        }
         let inode = or_error!(reply, self.inode(node));
         let caller = convert::caller_with_groups(request);
         let _inode = write(&inode);
@@ -483,18 +467,12 @@ impl Filesystem for Daemon {
     }
 
     fn getxattr(&self, request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        if !self.sb.has(Op::getxattr) {
-            return reply.error(ABSENT);
-        }
         let inode = or_error!(reply, self.inode(node));
         let value = or_error!(reply, inode.getxattr(&convert::caller(request, 0), name.as_bytes()));
         answer(&value, size, reply);
     }
 
     fn listxattr(&self, request: &Request, node: INodeNo, size: u32, reply: ReplyXattr) {
-        if !self.sb.has(Op::listxattr) {
-            return reply.error(ABSENT);
-        }
         let inode = or_error!(reply, self.inode(node));
         let names = or_error!(reply, inode.listxattr(&convert::caller(request, 0)));
         let list: Vec<u8> = names.into_iter().flat_map(|name| [&name[..], b"\0"].concat()).collect();
@@ -502,9 +480,6 @@ impl Filesystem for Daemon {
     }
 
     fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        if !self.sb.has(Op::removexattr) {
-            return reply.error(ABSENT);
-        }
         let inode = or_error!(reply, self.inode(node));
         let _inode = write(&inode);
         or_error!(reply, inode.removexattr(&convert::caller(request, 0), name.as_bytes()));
@@ -538,9 +513,6 @@ impl Filesystem for Daemon {
         flags: PollFlags,
         reply: ReplyPoll,
     ) {
-        if !self.sb.has(Op::poll) {
-            return reply.error(ABSENT);
-        }
         let inode = or_error!(reply, self.inode(node));
         // First, or a wake between the answer and the wait would be lost.
         if flags.contains(PollFlags::FUSE_POLL_SCHEDULE_NOTIFY) {
@@ -560,9 +532,6 @@ impl Filesystem for Daemon {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        if !self.sb.is_resident() && !self.sb.has(Op::fallocate) {
-            return reply.error(ABSENT);
-        }
         let inode = or_error!(reply, self.inode(node));
         let _inode = write(&inode);
         or_error!(reply, inode.fallocate(&convert::caller(request, 0), mode, offset, length));
@@ -578,9 +547,6 @@ impl Filesystem for Daemon {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        if !self.sb.is_resident() && !self.sb.has(Op::seek) {
-            return reply.error(ABSENT);
-        }
         let inode = or_error!(reply, self.inode(node));
         let offset = or_error!(reply, u64::try_from(offset).map_err(|_| Errno::ENXIO));
         let caller = convert::caller(request, 0);

@@ -11,9 +11,13 @@
 //!   access is made, and can only take away.
 //! - An `ioctl` whose command encodes no size gets 0 for its word.
 //! - `FALLOC_FL_COLLAPSE_RANGE` and `FALLOC_FL_INSERT_RANGE` never arrive.
+//! - What the kernel was promised at the mount stays: writes are gathered (`FUSE_WRITEBACK_CACHE`) if that version had a
+//!   `write` handler, ACLs are checked if it had `setxattr`, file handles work if it had `get_parent`; names it has looked
+//!   up are not asked of a `permission` handler that came with an upgrade.
 //! - The kernel keeps what a mapping stored past the end of a file in its last page, and shows it when the file grows.
 
 mod attach;
+mod control;
 mod convert;
 mod daemon;
 mod ioctl;
@@ -28,11 +32,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use bento::abi;
 use bento::fs::FileSystem;
 use fuser::{Config, MountOption, Session, SessionACL};
 
 use crate::object::{LoadError, Object};
 use crate::superblock::{MountError, Super};
+use control::Control;
 use daemon::Daemon;
 
 /// How the daemon runs.
@@ -105,6 +111,7 @@ pub struct Mounted {
     mountpoint: PathBuf,
     sb: Arc<Super>,
     thread: Option<JoinHandle<io::Result<()>>>,
+    control: Option<Control>,
 }
 
 impl fmt::Debug for Super {
@@ -133,8 +140,18 @@ impl Mounted {
         self.sb.lines()
     }
 
+    /// Replaces the running version; see [`crate::Harness::upgrade`].
+    pub fn upgrade<F: FileSystem>(&self) -> Result<crate::Swapped, crate::SwapError> {
+        self.sb.upgrade(Object::of::<F>())
+    }
+
+    /// Where `bentoctl` finds this mount.
+    pub fn socket(&self) -> Option<&Path> {
+        self.control.as_ref().map(Control::path)
+    }
+
     pub fn is_poisoned(&self) -> bool {
-        self.sb.slot.is_poisoned()
+        self.sb.slot.health() == crate::Health::Quarantined
     }
 
     /// Waits until somebody unmounts.
@@ -208,7 +225,16 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
     if let Some(signals) = signals {
         unmount_on(signals, mountpoint_path.clone()).map_err(refused)?;
     }
-    Ok(Mounted { mountpoint: mountpoint_path, sb, thread: Some(thread) })
+    let control = Control::listen(&sb, &mountpoint_path)
+        .inspect_err(|error| {
+            let folder = control::folder();
+            sb.log(
+                abi::BENTO_LOG_WARN,
+                format_args!("no socket in {}: {error}; bentoctl cannot help", folder.display()),
+            );
+        })
+        .ok();
+    Ok(Mounted { mountpoint: mountpoint_path, sb, thread: Some(thread), control })
 }
 
 /// Mounts, and shakes hands with the kernel.

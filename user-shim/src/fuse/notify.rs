@@ -4,11 +4,12 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fuser::{INodeNo, Notifier, PollNotifier};
 
+use crate::inode::held;
 use crate::superblock::Front;
 
 enum Note {
@@ -51,10 +52,6 @@ pub struct Line {
     notes: Sender<Note>,
     pollers: Pollers,
     thread: Option<std::thread::JoinHandle<()>>,
-}
-
-fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Both ends, and the thread between them.

@@ -6,10 +6,12 @@ mod file;
 mod namei;
 mod numbers;
 mod task;
+mod upgrade;
 
 use std::fmt;
 use std::ops::Deref;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +23,7 @@ use crate::Panic;
 use crate::call::Outcome;
 use crate::caller::Caller;
 use crate::object::Object;
+use crate::slot::{Health, Open};
 use crate::superblock::{Front, MountError, Super};
 
 #[cfg(feature = "fuse")]
@@ -219,7 +222,7 @@ impl Harness {
             leaked_allocations: if cfg!(feature = "count-allocations") { sb.account.live() } else { 0 },
             leaked_bytes: if cfg!(feature = "count-allocations") { sb.account.live_bytes() } else { 0 },
             leaked_inodes: sb.table.len(),
-            poisoned: sb.slot.is_poisoned(),
+            poisoned: sb.swaps.leaks.load(Ordering::Acquire),
             panics: self.panics(),
             log: self.log(),
         })
@@ -244,12 +247,12 @@ impl Harness {
 
     /// Answers that the shim refused (`EUCLEAN`).
     pub fn bad_values(&self) -> u64 {
-        self.sb().bad_values.load(std::sync::atomic::Ordering::Relaxed)
+        self.sb().bad_values.load(Ordering::Relaxed)
     }
 
     /// Does every call answer `EIO` by now?
     pub fn is_poisoned(&self) -> bool {
-        self.sb().slot.is_poisoned()
+        self.health() == Health::Quarantined
     }
 
     /// Has `Context::wake` been called for this inode since the last time this was asked?
@@ -294,18 +297,23 @@ impl Harness {
         self.sb().account.failed()
     }
 
-    /// Closes the gate: calls wait outside until [`open_gate`](Self::open_gate). `EBUSY` when callers did not leave in time.
+    /// Closes the gate: calls wait outside until [`open_gate`](Self::open_gate). `ETIMEDOUT` when callers did not leave in
+    /// time.
     pub fn close_gate(&self, timeout: Duration) -> Result<()> {
         self.sb().slot.close(timeout)
     }
 
     pub fn open_gate(&self) {
-        self.sb().slot.reopen();
+        self.sb().slot.open(Open::Before);
     }
 
-    /// Makes every later call answer `EIO`, as an abandoned call does.
+    /// What an abandoned call does: nothing of the instance is used any more. Later calls answer `EIO`, unless the version
+    /// says `on_panic = "restart"`.
     pub fn poison(&self) {
-        self.sb().slot.poison();
+        self.sb().abandoned(self.sb().slot.generation());
+        if self.health() == Health::Restarting {
+            self.sb().begin_restart();
+        }
     }
 }
 

@@ -2,40 +2,101 @@
 //! What lies behind the caches: the "disk" of this file system, in memory.
 
 use alloc::sync::Arc;
+use core::ops::Deref;
 
 use bento::prelude::*;
+use bento::state::{Loader, Saver, Shape};
 
 pub const PAGE: u64 = 4096;
 
 /// One stored inode.
+#[derive(State)]
 pub struct Stored {
+    #[state(1)]
     pub attr: Mutex<Attr>,
+    #[state(2)]
     pub pages: RwLock<BTreeMap<u64, Box<[u8]>>>,
+    #[state(3)]
     pub names: RwLock<Names>,
+    #[state(4)]
     pub target: Box<[u8]>,
+    #[state(5)]
     pub xattrs: RwLock<BTreeMap<NameBuf, Vec<u8>>>,
 }
 
-/// A directory: entries by position, positions by name.
-#[derive(Default)]
-pub struct Names {
-    entries: BTreeMap<u64, (NameBuf, Ino, FileType)>,
-    positions: BTreeMap<NameBuf, u64>,
-    last: u64,
-    pub parent: Option<Ino>,
-}
+/// What the table of inodes and each cached inode point to. In the table it crosses an upgrade, by value.
+#[derive(Clone)]
+pub struct Shared(Arc<Stored>);
 
-impl Stored {
-    pub fn new(attr: Attr, target: &[u8]) -> Arc<Stored> {
-        Arc::new(Stored {
+impl Shared {
+    pub fn new(attr: Attr, target: &[u8]) -> Shared {
+        Shared(Arc::new(Stored {
             attr: Mutex::new(attr),
             pages: RwLock::default(),
             names: RwLock::default(),
             target: target.into(),
             xattrs: RwLock::default(),
-        })
+        }))
+    }
+}
+
+impl Deref for Shared {
+    type Target = Stored;
+
+    fn deref(&self) -> &Stored {
+        &self.0
+    }
+}
+
+impl State for Shared {
+    const SHAPE: &'static Shape = Stored::SHAPE;
+
+    fn save(&self, out: &mut Saver<'_>) -> Result<()> {
+        self.0.save(out)
     }
 
+    fn load(from: &mut Loader<'_>) -> Result<Self> {
+        Ok(Shared(Arc::new(Stored::load(from)?)))
+    }
+}
+
+/// Per-inode data. It does not cross: `load_inode` finds what is stored again.
+#[derive(State)]
+#[state(reload)]
+pub struct Cached {
+    stored: Shared,
+    /// For `kind=poison`.
+    pub victim: Mutex<u32>,
+}
+
+impl Cached {
+    pub fn new(stored: Shared) -> Cached {
+        Cached { stored, victim: Mutex::default() }
+    }
+}
+
+impl Deref for Cached {
+    type Target = Stored;
+
+    fn deref(&self) -> &Stored {
+        &self.stored
+    }
+}
+
+/// A directory: entries by position, positions by name.
+#[derive(Default, State)]
+pub struct Names {
+    #[state(1)]
+    entries: BTreeMap<u64, (NameBuf, Ino, FileType)>,
+    #[state(2)]
+    positions: BTreeMap<NameBuf, u64>,
+    #[state(3)]
+    last: u64,
+    #[state(4)]
+    pub parent: Option<Ino>,
+}
+
+impl Stored {
     /// Forgets the bytes from `from` up to `to`, whole pages and parts of them.
     pub fn erase(&self, from: u64, to: u64) {
         let mut pages = self.pages.write();

@@ -19,7 +19,9 @@ struct Options {
 
 #[bento_fs(name = "hostilefs", version = 1)]
 pub struct HostileFs {
+    #[state(1)]
     random: AtomicU64,
+    #[state(2)]
     sane: u32,
 }
 

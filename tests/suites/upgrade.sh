@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: GPL-2.0 OR MIT
+# Replacing a running file system. PARTS: survive, refuse, modules, storm, faulty, restarts; WHERE is kernel or fuse;
+# SWAPS and RESTARTS say how many, REST how many milliseconds lie between two swaps.
+. "$(dirname "$0")/lib.sh"
+unset XDG_RUNTIME_DIR
+dir=/mnt/u
+ctl=/bento/tool/bentoctl
+
+# attr NAME, put NAME VALUE: an attribute of the mount on $dir.
+attr() { $bin/swap "$slot" get "$1"; }
+put() { $bin/swap "$slot" set "$1" "$2"; }
+
+# up FS [OPTIONS]: mounts version 1 on $dir. $slot is what `swap` talks to, $new what version 2 is called.
+up() {
+    local i
+    mkdir -p $dir
+    if [ $WHERE = fuse ]; then
+        /bento/cargo-bento mount ${2:+-o "$2"} /bento/objects/$1.so $dir > /tmp/daemon.log 2>&1 &
+        daemon=$!
+        for i in $(seq 200); do mountpoint -q $dir && break; sleep 0.05; done
+        slot=/run/bento/$daemon.sock
+        for i in $(seq 100); do [ -S $slot ] && break; sleep 0.05; done
+        new=/bento/objects/$1_v2.so
+    else
+        echo 1 > /sys/fs/bento/$1/default
+        mount -t $1 ${2:+-o "$2"} none $dir
+        slot=/sys/fs/bento/$1/$(stat -c %Hd:%Ld $dir)
+        new=2
+    fi
+    mountpoint -q $dir || { not_ok "mount $1: $(tail -n 3 /tmp/daemon.log)"; finish; }
+    commands
+}
+
+down() {
+    check "unmount" umount $dir
+    if [ $WHERE = fuse ]; then wait $daemon; same "the daemon ends" 0 $?; fi
+}
+
+# faults OPTIONS: what fails from now on; bytesfs. FUSE knows no remount with options.
+faults() { if [ $WHERE = fuse ]; then put options "$1"; else mount -o remount,"$1" none $dir; fi; }
+
+# One command a swap, for survive: its name is in every line.
+cat > /tmp/swaps << 'SWAPS'
+upgrade() { $bin/swap $slot 1 $new; }
+downgrade() { $bin/swap $slot 1 1; }
+restart() { $bin/swap $slot 1 restart; }
+
+# not_upgraded FAULTS PATTERN [TO]: with these faults the upgrade fails, says PATTERN, and version 1 goes on.
+not_upgraded() {
+    local line
+    [ -z "$1" ] || faults $1 || return
+    $bin/swap -f $slot 1 ${3:-$new} > /tmp/not_upgraded
+    line=$($bin/swap $slot get last_swap)
+    [ -z "$1" ] || faults on=,kind=error || return
+    cat /tmp/not_upgraded
+    if [ "$($bin/swap $slot get version)" != 1 ] || ! echo "$line" | grep -q ' failed '; then
+        echo "# not refused: $line"
+        return 1
+    fi
+    grep -qE "$2" /tmp/not_upgraded /dev/stdin <<< "$line" && return
+    dmesg | tail -n 8 | grep -qE "$2" && return
+    [ -e /tmp/daemon.log ] && tail -n 8 /tmp/daemon.log | grep -qE "$2" && return
+    echo "# no '$2' in: $line"
+    return 1
+}
+SWAPS
+command_file() {
+    { printf '#!/bin/bash\nbin=%s slot=%s new=%s dir=%s WHERE=%s\n' "$bin" "$slot" "$new" "$dir" $WHERE
+        declare -f faults put
+        printf '. /tmp/swaps\n%s\n' "$2"; } > /tmp/do/"$1"
+    chmod +x /tmp/do/"$1"
+}
+commands() {
+    mkdir -p /tmp/do
+    local act
+    for act in upgrade downgrade restart; do command_file $act $act; done
+    PATH=/tmp/do:$PATH
+}
+
+count_before() { [ $WHERE = fuse ] || { settle none; before=$(allocated); users=$(module_users $1_v1)/$(module_users $1_v2); }; }
+count_after() {
+    [ $WHERE = fuse ] && return
+    settle "$before"
+    same "Rust holds as many bytes as before" "$before" "$(allocated)"
+    same "no inode is left" 0 "$(slab_objects bento_inode)"
+    same "the modules have the users they had" "$users" "$(module_users $1_v1)/$(module_users $1_v2)"
+}
+
+# swapped: the last lines of the log speak of a swap.
+part_survive() {
+    local fs
+    for fs in memfs bytesfs; do
+        echo "# $fs"
+        count_before $fs
+        up $fs
+        without=""
+        [ $fs = memfs ] && without="freeze"
+        [ $WHERE = fuse ] && without="freeze"
+        program survive $dir "$without" upgrade downgrade upgrade restart downgrade
+        same "$fs is healthy" ok "$(attr health)"
+        down
+        count_after $fs
+    done
+}
+
+# An upgrade that fails: the old version serves on, and no call fails beside it.
+part_refuse() {
+    count_before bytesfs
+    up bytesfs
+    command_file refused-by-load "not_upgraded on=load,kind=error,errno=22 'EINVAL|errno 22|nvalid'"
+    command_file panic-in-load "not_upgraded on=load,kind=panic 'panic'"
+    command_file index-in-load "not_upgraded on=load,kind=index 'panic|out of bounds'"
+    command_file abandoned-load "not_upgraded on=load,kind=drop 'panic|abandon|EIO|errno 5'"
+    command_file no-memory-in-load "not_upgraded on=load,kind=alloc 'ENOMEM|errno 12|memory'"
+    command_file panic-in-save "not_upgraded on=save,kind=panic 'panic'"
+    command_file refused-by-save "not_upgraded on=save,kind=error,errno=16 'EBUSY|errno 16|usy'"
+    all="refused-by-load panic-in-load index-in-load no-memory-in-load panic-in-save refused-by-save"
+    if [ $WHERE = fuse ]; then
+        command_file another-name "not_upgraded '' 'name|hellofs' /bento/objects/hellofs.so"
+        python3 - /bento/objects/bytesfs_v2.so /tmp/abi.so << 'PYTHON'
+import sys
+data = open(sys.argv[1], "rb").read()
+magic = b"BNT1\x02\0\0\0"
+assert magic in data, "the object's head was not found"
+open(sys.argv[2], "wb").write(data.replace(magic, b"BNT1\x63\0\0\0"))
+PYTHON
+        command_file another-abi "not_upgraded '' 'ABI' /tmp/abi.so"
+        command_file no-object "not_upgraded '' 'no such|No such|cannot' /tmp/nothing.so"
+        all="$all another-name another-abi no-object"
+    else
+        command_file not-loaded "! $bin/swap $slot 1 7"
+        all="$all not-loaded"
+    fi
+    program survive $dir "freeze" $all
+    same "and at last it can be upgraded" 0 "$(upgrade > /dev/null; echo $?)"
+    same "to version 2" 2 "$(attr version)"
+    downgrade > /dev/null
+
+    # Two at once: one of them, or one after the other.
+    echo one > $dir/file
+    for i in 1 2 3 4 5; do
+        $bin/swap -f $slot 2 $new 1 > /tmp/race1 & one=$!
+        $bin/swap -f $slot 2 $new 1 > /tmp/race2 & two=$!
+        wait $one && wait $two || not_ok "two at once: $(cat /tmp/race1 /tmp/race2)"
+    done
+    check "two upgrades at once leave one version" sh -c "echo '$(attr version)' | grep -qx '[12]'"
+    same "which serves" one "$(cat $dir/file)"
+    [ "$(attr version)" = 1 ] || $bin/swap $slot 1 1 > /dev/null
+
+    # A handler that takes its time: the wait is bounded, and the handler is named. Not in a kernel where one that
+    # computes lets nobody else run (SLOW is empty).
+    if [ -n "$SLOW" ]; then
+        put timeout_ms 300
+        faults on=statfs,kind=slow
+        stat -f $dir > /dev/null & slow=$!
+        sleep 0.5
+        if kill -0 $slow 2> /dev/null; then
+            $bin/swap -f $slot 1 $new > /tmp/slow
+            check "an upgrade does not wait for ever, and says for what" grep -q 'failed.*statfs' /tmp/slow
+            check "meanwhile calls go on" timeout 20 cat $dir/file
+        else
+            not_ok "the slow call was over at once"
+        fi
+        wait $slow
+        faults on=,kind=error
+        put timeout_ms 1000
+    fi
+    check "an upgrade succeeds now" $bin/swap $slot 1 $new
+    if [ $WHERE = kernel ]; then
+        check "a client that is interrupted harms nothing" sh -c "timeout -s INT 0.02 $ctl downgrade $dir || true; sleep 1; cat $dir/file"
+    fi
+    down
+    # The mount goes away meanwhile.
+    if [ $WHERE = kernel ]; then
+        for i in $(seq 10); do
+            up bytesfs
+            echo $i > $dir/file
+            (for j in 1 2 3 4; do echo 2 > $slot/upgrade; echo 1 > $slot/upgrade; done) > /dev/null 2>&1 &
+            racer=$!
+            umount $dir 2> /dev/null || { sleep 0.2; umount $dir || not_ok "unmount beside an upgrade"; }
+            wait $racer
+        done
+        ok "mounts go away while they are upgraded"
+    fi
+    count_after bytesfs
+
+    # What a panic leaves behind: one inode, or the instance; healed without unmounting.
+    up bytesfs
+    for i in 1 2 3; do echo file $i > $dir/$i; done
+    # Open, or over FUSE it would leave the cache with its name, and be loaded afresh.
+    exec 6< $dir/1 7< $dir/3
+    faults on=getattr,kind=poison
+    refuse "a panic with an inode's lock held" "nput/output" stat $dir/1
+    faults on=,kind=error
+    refuse "spoils that inode" "nput/output" cat $dir/1
+    same "and no other" "file 2" "$(cat $dir/2)"
+    same "until an upgrade loads it again" 0 "$(upgrade > /dev/null; echo $?)"
+    same "then it is whole" "file 1" "$(cat $dir/1)"
+    downgrade > /dev/null
+    faults on=getattr,kind=lock
+    refuse "a panic with the instance's lock held" "nput/output" stat $dir/2
+    refuse "which is met" "nput/output" stat $dir/2
+    for i in 1 2 3 4 5 6 7 8 9 10; do [ "$(attr health)" = quarantined ] && break; sleep 0.1; done
+    same "quarantines version 1" quarantined "$(attr health)"
+    refuse "every call" "nput/output" cat $dir/3
+    check "an upgrade heals it" $bin/swap $slot 1 $new
+    faults on=,kind=error
+    same "healthy" ok "$(attr health)"
+    same "with every file" "file 1 file 2" "$(echo $(cat $dir/1 $dir/2))"
+    same "and open ones" "file 3" "$(cat <&7)"
+    exec 6<&- 7<&-
+    down
+
+    # A load that is abandoned: what it had made is leaked on purpose, and its module stays (SAFETY.md C2).
+    up bytesfs
+    command_file abandoned-load "not_upgraded on=load,kind=drop 'panic|abandon'"
+    program survive $dir "freeze" abandoned-load
+    down
+}
+
+# The kernel's modules: several mounts, the default, and when a module may go.
+part_modules() {
+    [ $WHERE = kernel ] || return
+    local ko=/bento/.bento/ko
+    count_before memfs
+    up memfs
+    mkdir -p /mnt/u2
+    mount -t memfs none /mnt/u2
+    slot2=/sys/fs/bento/memfs/$(stat -c %Hd:%Ld /mnt/u2)
+    echo before > $dir/file
+    cp -r /etc $dir/etc
+    check "both versions are listed" sh -c 'grep -q "^1 memfs_v1" /sys/fs/bento/memfs/versions && grep -q "^2 memfs_v2" /sys/fs/bento/memfs/versions'
+    check "upgrade one mount" $bin/swap $slot 1 2
+    same "the other keeps its version" 1 "$(cat $slot2/version)"
+    check "upgrade the other" $bin/swap $slot2 1 2
+    for i in $(seq 50); do [ "$(cat $slot/sweep_left)" = 0 ] && break; sleep 0.1; done
+    same "the sweep ends" 0 "$(cat $slot/sweep_left)"
+    sleep 0.5
+    same "then nothing of version 1 is in use" 0 "$(module_users memfs_v1)"
+    check "and its module goes" rmmod memfs_v1
+    same "version 2 serves on" before "$(cat $dir/file)"
+    check "all of it" diff -r --no-dereference /etc $dir/etc
+    refuse "a module in use stays" "in use" rmmod memfs_v2
+    check "a new mount is version 2" sh -c 'mkdir -p /mnt/u3 && mount -t memfs none /mnt/u3 && grep -qx 2 /sys/fs/bento/memfs/$(stat -c %Hd:%Ld /mnt/u3)/version && umount /mnt/u3'
+    check "version 1 comes again" insmod $ko/memfs_v1.ko
+    echo 1 > /sys/fs/bento/memfs/default
+    check "and is the default" sh -c 'mount -t memfs none /mnt/u3 && grep -qx 1 /sys/fs/bento/memfs/$(stat -c %Hd:%Ld /mnt/u3)/version && umount /mnt/u3'
+    log_mark
+    check "downgrade" $bin/swap $slot 1 1
+    logged "the log has a line with the pause" "memfs.*version 2 -> 1 in [0-9]+ us"
+    same "the file is there" before "$(cat $dir/file)"
+
+    # Where it came from.
+    check "upgrade again" $bin/swap $slot 1 2
+    cp $dir/file $dir/copy
+    # attr, which reads the list of names first, leaves it out.
+    same "provenance: created and written by cp" "create write" "$(getfattr --only-values --absolute-names -n user.provenance $dir/copy | awk '/comm=cp / { print $2 }' | xargs)"
+    same "from the file it had read" "from=$(stat -c %i $dir/file)" "$(getfattr --only-values --absolute-names -n user.provenance $dir/copy | awk '$2 == "write" { print $NF }')"
+    mv $dir/copy $dir/moved
+    check "renamed by mv" sh -c "getfattr --only-values --absolute-names -n user.provenance $dir/moved | grep -q ' rename pid=[0-9]* comm=mv uid=0 name=moved'"
+    refuse "nobody sets it" "not permitted" setfattr -n user.provenance -v lies $dir/moved
+    if [ -x $ctl ]; then
+        check "bentoctl provenance" $ctl provenance $dir/moved
+        check "bentoctl status" $ctl status
+        check "bentoctl status --json is JSON" sh -c "$ctl status --json | python3 -m json.tool"
+        check "bentoctl upgrades all mounts" sh -c "$ctl downgrade memfs && grep -qx 1 $slot/version && grep -qx 1 $slot2/version"
+    fi
+    umount /mnt/u2
+    down
+    count_after memfs
+}
+
+# storm: upgrades to and fro under fsx, git, and metadata from two tasks.
+part_storm() {
+    local source=/bento/repository.git
+    count_before memfs
+    up memfs size=1g
+    rm -f /tmp/stop
+    if [ -n "$SMALL" ]; then
+        # Emulated processors sweep slowly: a repository of some hundred files.
+        mkdir /tmp/small
+        git --git-dir=$source archive HEAD core/src/num core/src/iter | tar -x -C /tmp/small
+        (cd /tmp/small && git init -q -b main . && git add -A && git -c user.name=b -c user.email=b@b commit -qm small)
+        source=/tmp/small/.git
+    fi
+    cd /tmp || exit
+    (
+        seed=0
+        until [ -e /tmp/stop ]; do
+            seed=$((seed + 1))
+            $bin/fsx -f $here/fsx.toml -S $seed -N 3000 -P /tmp $dir/fsx-file > /tmp/storm.fsx.log 2>&1 || { echo bad > /tmp/storm.fsx; exit; }
+            echo "fine $seed" > /tmp/storm.fsx
+        done
+    ) & fsx=$!
+    (
+        turn=0
+        until [ -e /tmp/stop ]; do
+            turn=$((turn + 1))
+            { git clone -q --no-local file://$source $dir/clone && [ -z "$(git -C $dir/clone status --porcelain)" ] &&
+                git -C $dir/clone fsck --full --strict && rm -rf $dir/clone; } > /tmp/storm.git.log 2>&1 || { echo bad > /tmp/storm.git; exit; }
+            echo "fine $turn" > /tmp/storm.git
+        done
+    ) & git=$!
+    mkdir $dir/load
+    $bin/load $dir/load 2 /tmp/stop > /tmp/storm.load & load=$!
+    sleep 1
+    $bin/swap $slot 1 $new > /dev/null # a daemon knows it by number from now on
+    # Between two swaps the load gets some milliseconds, and inodes follow.
+    $bin/swap -w ${REST:-30}000 $slot ${SWAPS:-1000} 1 2 > /tmp/storm.swap
+    code=$?
+    sed 's/^/# /' /tmp/storm.swap
+    same "every one of ${SWAPS:-1000} swaps succeeds" 0 $code
+    touch /tmp/stop
+    wait $fsx $git $load
+    cat /tmp/storm.load
+    check "no call of the metadata load failed" sh -c '! grep "^not ok" /tmp/storm.load'
+    check "fsx read what it had written ($(cat /tmp/storm.fsx))" grep -q fine /tmp/storm.fsx
+    check "git cloned and checked ($(cat /tmp/storm.git))" grep -q fine /tmp/storm.git
+    grep -q bad /tmp/storm.fsx && tail -n 5 /tmp/storm.fsx.log
+    grep -q bad /tmp/storm.git && tail -n 5 /tmp/storm.git.log
+    same "healthy" ok "$(attr health)"
+    cd /
+    down
+    count_after memfs
+}
+
+# faulty: the same where one load in ten fails, in each way; no call may fail.
+part_faulty() {
+    local kind each=$((${SWAPS:-1000} / 5))
+    count_before bytesfs
+    up bytesfs
+    rm -f /tmp/stop
+    mkdir $dir/load
+    $bin/load $dir/load 2 /tmp/stop > /tmp/storm.load & load=$!
+    $bin/swap $slot 1 $new > /dev/null
+    for kind in error panic index alloc drop; do
+        faults on=load,kind=$kind,every=10
+        $bin/swap -w 5000 -f $slot $each 1 2 > /tmp/storm.swap
+        faults on=,kind=error
+        sed "s/^/# $kind: /" /tmp/storm.swap
+        check "one load in ten fails with $kind" awk -v n=$each '/^swaps/ { split($2, ok, "="); split($3, failed, "="); if (failed[2] * 25 < n || ok[2] * 2 < n) exit 1 }' /tmp/storm.swap
+    done
+    touch /tmp/stop
+    wait $load
+    cat /tmp/storm.load
+    check "no call failed" sh -c '! grep "^not ok" /tmp/storm.load'
+    same "healthy" ok "$(attr health)"
+    down
+    [ $WHERE = fuse ] && return
+    settle none
+    # What a load that was abandoned had is leaked on purpose (SAFETY.md C2).
+    echo "# $(($(allocated) - before)) bytes leaked by abandoned loads"
+    same "no inode is left" 0 "$(slab_objects bento_inode)"
+}
+
+# restarts: a lock of the instance is poisoned and met, over and over.
+part_restarts() {
+    count_before bytesfs
+    up bytesfs
+    $bin/swap $slot 1 $new > /dev/null
+    put restart_limit 0
+    mkdir $dir/storm
+    faults on=ioctl,kind=lock
+    dmesg -n 1 2> /dev/null
+    program restarts $dir/storm ${RESTARTS:-1000} 2
+    faults on=,kind=error
+    check "$(attr restarts) restarts" test "$(attr restarts)" -ge ${RESTARTS:-1000}
+    same "healthy" ok "$(attr health)"
+    down
+    count_after bytesfs
+}
+
+for part in $PARTS; do
+    echo "# $part"
+    part_$part
+done
+finish
