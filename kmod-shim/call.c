@@ -170,6 +170,14 @@ static void bento_locks_abandoned(unsigned int depth)
 #endif
 }
 
+static noinline void bento_abandoned(struct bento_kcall *kc, unsigned int depth)
+{
+	bento_locks_abandoned(depth);
+	if (kc->overflowed)
+		bento_panicked(&kc->pub, bento_bytes("stack overflow", 14),
+			       &kc->overflow, -EIO);
+}
+
 /*
  * A handler that the current version has not, though an earlier one did and the
  * tables still lead here: what a NULL in them would have meant. 0 where it
@@ -216,7 +224,7 @@ static __always_inline s64 bento_run(struct bento_super *bs, void *instance,
 	ret = bento_trampoline(&kc->pub, thunk, args);
 	memalloc_nofs_restore(nofs);
 	if (unlikely(kc->pub.outcome == BENTO_OUTCOME_ABANDONED))
-		bento_locks_abandoned(depth);
+		bento_abandoned(kc, depth);
 	/* 512 and up are the kernel's own (restart, queued): never a handler's */
 	if (unlikely(ret < 0 && ret <= -512))
 		return bento_bad(bs, op, "returned errno %lld", -ret);
@@ -285,7 +293,7 @@ s64 bento_direct(struct bento_super *bs, struct bento_epoch *epoch,
 	s64 ret;
 
 	bento_kcall_init(&kc);
-	kc.nested = 1;
+	kc.nested = true;
 	ret = bento_run(bs, epoch->instance, epoch->ops, epoch->generation, op,
 			args, &kc);
 	if (unlikely(kc.pub.outcome == BENTO_OUTCOME_ABANDONED))
@@ -326,18 +334,20 @@ bento_stack_overflow(const struct bento_regs *regs)
 	struct bento_record *record = bento_find_record(regs->rsp);
 	struct bento_place_args place = { .regs = regs };
 	struct bento_epoch *epoch;
-	struct bento_call *call;
+	struct bento_kcall *kc;
 
 	if (!record)
 		return;
-	call = record->call;
-	epoch = bento_epoch_find(&call->sb->slot, call->generation);
+	kc = container_of(record->call, struct bento_kcall, pub);
+	epoch = bento_epoch_find(&kc->pub.sb->slot, kc->pub.generation);
 	/* Through the trampoline: Rust wants its stack aligned. */
 	if (epoch && epoch->ops->place)
-		bento_trampoline(call, epoch->ops->place, &place);
-	call->outcome = BENTO_OUTCOME_ABANDONED;
-	bento_panicked(call, bento_bytes("stack overflow", 14), &place.at, -EIO);
-	bento_poison(call);
+		bento_trampoline(&kc->pub, epoch->ops->place, &place);
+	/* The report is for where the stack is whole again: a console may need
+	 * more than is left of it here. */
+	kc->overflowed = true;
+	kc->overflow = place.at;
+	kc->pub.outcome = BENTO_OUTCOME_ABANDONED;
 	bento_abandon(record, -EIO);
 }
 

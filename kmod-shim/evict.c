@@ -104,7 +104,7 @@ void bento_forget(struct inode *inode)
 
 	if (!ki->pub.data)
 		return;
-	if (READ_ONCE(bs->slot.closed) || bento_stack_short() ||
+	if (READ_ONCE(bs->slot.gate) == BENTO_GATE_CLOSED || bento_stack_short() ||
 	    READ_ONCE(bs->slot.health) == BENTO_RESTARTING)
 		bento_orphan(bs, ki);
 	else

@@ -14,12 +14,20 @@
 #define BENTO_STACK_BASE 0
 #endif
 
+/* Red zones and lock validation: the same C needs several times as much, and
+ * kernels built that way have larger stacks. */
+#ifdef CONFIG_KASAN
+#define BENTO_STACK_C 9216
+#else
+#define BENTO_STACK_C 3072
+#endif
+
 /* Below this no checked Rust function runs. The build lets code between two
  * checks use 2560 bytes (cargo-bento/src/build/prelink.rs); the rest is for the
- * C it calls, an allocation's slow path or the report of the overflow. */
-#define BENTO_STACK_RESERVE (BENTO_STACK_BASE + 5632)
+ * C it calls: an allocation's slow path, or the report of a panic. */
+#define BENTO_STACK_RESERVE (BENTO_STACK_BASE + BENTO_STACK_C + 2560)
 
 /* What must be free above the base at entry: a few frames more. */
-#define BENTO_STACK_ENTRY (BENTO_STACK_BASE + 7680)
+#define BENTO_STACK_ENTRY (BENTO_STACK_RESERVE + 2048)
 
 #endif

@@ -34,7 +34,7 @@
 #include <linux/kobject.h>
 #include <linux/list.h>
 #include <linux/module.h>
-#include <linux/percpu-refcount.h>
+#include <linux/percpu.h>
 #include <linux/ratelimit.h>
 #include <linux/wait.h>
 #include <linux/xattr.h>
@@ -85,10 +85,13 @@ struct bento_epoch {
 
 enum bento_health { BENTO_OK, BENTO_RESTARTING, BENTO_QUARANTINED };
 
+/* Counted: somebody is about to close it, and readers still enter. */
+enum bento_gate { BENTO_GATE_OPEN, BENTO_GATE_COUNTED, BENTO_GATE_CLOSED };
+
 struct bento_slot {
-	struct percpu_ref gate; /* readers are calls inside Rust */
 	u32 health; /* enum bento_health: nothing enters unless ok */
-	bool closed;
+	u32 gate; /* enum bento_gate */
+	long __percpu *inside; /* readers, calls inside Rust: the sum, and `since` */
 	u32 generation; /* these three are now's, for a short way in */
 	void *instance;
 	const struct bento_ops *ops;
@@ -98,6 +101,8 @@ struct bento_slot {
 	struct mutex swapping; /* one swap at a time; `old` changes under it */
 	wait_queue_head_t wait; /* closer and those at a closed gate */
 	struct mutex closing;
+	atomic_long_t since; /* counted readers, less who left that came before */
+	long before; /* the sum of `inside`, when the gate was closed last */
 	u64 closed_at; /* ns, monotonic */
 	s64 pause_ns; /* of the last closing, -ETIMEDOUT if it was given up */
 	spinlock_t waiters_lock; /* calls that sleep on a lock: bento_wait */
@@ -255,7 +260,9 @@ struct bento_kcall {
 	bento_idmap *idmap; /* for bento_generic_permission */
 	struct inode *need_acl; /* that check met an ACL which is not cached */
 	unsigned int nrefs;
-	u32 nested; /* below another call, or beside the gate: bento_direct */
+	bool nested; /* below another call, or beside the gate: bento_direct */
+	bool overflowed; /* no stack was left, at `overflow` (line 0: not known) */
+	struct bento_location overflow;
 	void *args; /* of the thunk: whose inodes it has */
 	struct inode *refs[BENTO_INLINE_REFS];
 	struct bento_more_refs *more;
@@ -279,7 +286,8 @@ static inline void bento_kcall_init(struct bento_kcall *kc)
 	kc->idmap = NULL;
 	kc->need_acl = NULL;
 	kc->nrefs = 0;
-	kc->nested = 0;
+	kc->nested = false;
+	kc->overflowed = false;
 	kc->more = NULL;
 	kc->deferred = NULL;
 }

@@ -13,12 +13,10 @@
 
 #include "shim.h"
 
-/* The last reader of a closed gate has left. */
-static void bento_gate_drained(struct percpu_ref *gate)
+/* Readers inside while a closer counts: those that came before it, and since. */
+static bool bento_gate_empty(struct bento_slot *slot)
 {
-	struct bento_slot *slot = container_of(gate, struct bento_slot, gate);
-
-	wake_up_all(&slot->wait);
+	return !(READ_ONCE(slot->before) + atomic_long_read(&slot->since));
 }
 
 int bento_slot_init(struct bento_slot *slot)
@@ -37,14 +35,14 @@ int bento_slot_init(struct bento_slot *slot)
 #else
 	(void)key;
 #endif
-	return percpu_ref_init(&slot->gate, bento_gate_drained,
-			       PERCPU_REF_ALLOW_REINIT, GFP_KERNEL);
+	slot->inside = alloc_percpu(long);
+	return slot->inside ? 0 : -ENOMEM;
 }
 
 /* Nobody can be inside: the superblock is gone. */
 void bento_slot_exit(struct bento_slot *slot)
 {
-	percpu_ref_exit(&slot->gate);
+	free_percpu(slot->inside);
 	mutex_destroy(&slot->closing);
 	mutex_destroy(&slot->swapping);
 }
@@ -59,17 +57,45 @@ static void bento_gate_acquired(struct bento_slot *slot)
 #endif
 }
 
+/*
+ * An open gate costs a count of this processor's. A reader may leave on another
+ * one: only the sum says how many are inside.
+ */
 static __always_inline bool bento_enter(struct bento_slot *slot)
 {
-	if (unlikely(READ_ONCE(slot->health)) || !percpu_ref_tryget_live(&slot->gate))
-		return false;
-	/* It may have fallen ill while we entered. */
-	if (unlikely(READ_ONCE(slot->health))) {
-		percpu_ref_put(&slot->gate);
-		return false;
+	bool in;
+
+	preempt_disable();
+	in = likely(!READ_ONCE(slot->health) &&
+		    smp_load_acquire(&slot->gate) == BENTO_GATE_OPEN);
+	if (in)
+		this_cpu_inc(*slot->inside);
+	preempt_enable();
+	if (in)
+		bento_gate_acquired(slot);
+	return in;
+}
+
+static noinline void bento_leave_counted(struct bento_slot *slot)
+{
+	atomic_long_dec(&slot->since);
+	smp_mb__after_atomic(); /* the count, then the gate: bento_slot_close */
+	if (smp_load_acquire(&slot->gate) == BENTO_GATE_CLOSED &&
+	    bento_gate_empty(slot))
+		wake_up_all(&slot->wait);
+}
+
+/* Past a gate that somebody is about to close, one by one. */
+static bool bento_enter_counted(struct bento_slot *slot)
+{
+	atomic_long_inc(&slot->since);
+	smp_mb__after_atomic(); /* the count, then the gate: bento_slot_close */
+	if (smp_load_acquire(&slot->gate) != BENTO_GATE_CLOSED) {
+		bento_gate_acquired(slot);
+		return true;
 	}
-	bento_gate_acquired(slot);
-	return true;
+	bento_leave_counted(slot);
+	return false;
 }
 
 /* Apart, so that an open gate pays nothing for the waiting. */
@@ -80,12 +106,16 @@ static noinline int bento_enter_slow(struct bento_slot *slot)
 
 		if (health == BENTO_QUARANTINED)
 			return -EIO;
-		if (health == BENTO_OK && bento_enter(slot))
-			return 0;
+		if (health == BENTO_OK && bento_enter_counted(slot)) {
+			/* It may have fallen ill while we entered. */
+			if (likely(!READ_ONCE(slot->health)))
+				return 0;
+			bento_slot_leave(slot);
+		}
 		wait_event(slot->wait,
 			   READ_ONCE(slot->health) == BENTO_QUARANTINED ||
 				   (READ_ONCE(slot->health) == BENTO_OK &&
-				    !READ_ONCE(slot->closed)));
+				    READ_ONCE(slot->gate) != BENTO_GATE_CLOSED));
 	}
 }
 
@@ -99,17 +129,24 @@ int bento_slot_enter(struct bento_slot *slot)
 /* To take away what a slot in quarantine has left behind. */
 void bento_slot_enter_any(struct bento_slot *slot)
 {
-	while (!percpu_ref_tryget_live(&slot->gate))
-		wait_event(slot->wait, !READ_ONCE(slot->closed));
-	bento_gate_acquired(slot);
+	while (!bento_enter_counted(slot))
+		wait_event(slot->wait, READ_ONCE(slot->gate) != BENTO_GATE_CLOSED);
 }
 
 void bento_slot_leave(struct bento_slot *slot)
 {
+	bool counted;
+
 #ifdef CONFIG_LOCKDEP
 	rwsem_release(&slot->dep_map, _RET_IP_);
 #endif
-	percpu_ref_put(&slot->gate);
+	preempt_disable();
+	counted = unlikely(READ_ONCE(slot->gate) != BENTO_GATE_OPEN);
+	if (!counted)
+		this_cpu_dec(*slot->inside);
+	preempt_enable();
+	if (counted)
+		bento_leave_counted(slot);
 }
 
 /* Words of a stack that its task may be using, or be about to lose. */
@@ -175,21 +212,30 @@ static void bento_name_inside(struct bento_super *bs, char *who, size_t size)
 }
 
 /*
- * Close the gate and wait until nobody is inside. The grace period that makes
- * the count exact passes first, while calls still enter, so that the pause is
- * only the readers' own. On timeout (in jiffies) the gate is open again:
- * -ETIMEDOUT. After 0 the caller owns the instance until bento_slot_reopen().
+ * Close the gate and wait until nobody is inside. In two steps: once a grace
+ * period has passed, every reader sees that somebody counts and uses the one
+ * atomic count, so that the processors' counts stand still and can be added up.
+ * Readers enter all the while; only then is the gate closed, and the pause is
+ * theirs alone. On timeout (in jiffies) the gate is open again: -ETIMEDOUT.
+ * After 0 the caller owns the instance until bento_slot_reopen().
  */
 int bento_slot_close(struct bento_slot *slot, unsigned long timeout, char *who,
 		     size_t size)
 {
+	long before = 0;
+	int cpu;
+
 	mutex_lock(&slot->closing);
-	percpu_ref_switch_to_atomic_sync(&slot->gate);
+	WRITE_ONCE(slot->gate, BENTO_GATE_COUNTED);
+	/* Entering and leaving have preemption off. Expedited: a file system
+	 * that has failed serves nobody meanwhile. */
+	synchronize_rcu_expedited();
+	for_each_possible_cpu(cpu)
+		before += READ_ONCE(*per_cpu_ptr(slot->inside, cpu));
+	WRITE_ONCE(slot->before, before);
 	slot->closed_at = ktime_get_ns();
-	WRITE_ONCE(slot->closed, true);
-	percpu_ref_kill(&slot->gate);
-	if (!wait_event_timeout(slot->wait, percpu_ref_is_zero(&slot->gate),
-				timeout)) {
+	smp_store_mb(slot->gate, BENTO_GATE_CLOSED); /* the gate, then the count */
+	if (!wait_event_timeout(slot->wait, bento_gate_empty(slot), timeout)) {
 		if (who)
 			bento_name_inside(container_of(slot, struct bento_super, slot),
 					  who, size);
@@ -197,6 +243,7 @@ int bento_slot_close(struct bento_slot *slot, unsigned long timeout, char *who,
 		WRITE_ONCE(slot->pause_ns, -ETIMEDOUT);
 		return -ETIMEDOUT;
 	}
+	smp_mb(); /* their last writes, before the instance is the caller's */
 #ifdef CONFIG_LOCKDEP
 	rwsem_acquire(&slot->dep_map, 0, 1, _RET_IP_);
 	rwsem_release(&slot->dep_map, _RET_IP_);
@@ -206,10 +253,8 @@ int bento_slot_close(struct bento_slot *slot, unsigned long timeout, char *who,
 
 void bento_slot_reopen(struct bento_slot *slot)
 {
-	smp_wmb(); /* a new instance, before who enters sees an open gate */
-	percpu_ref_resurrect(&slot->gate);
-	percpu_ref_switch_to_percpu(&slot->gate);
-	WRITE_ONCE(slot->closed, false);
+	/* A new instance, before who enters sees an open gate. */
+	smp_store_release(&slot->gate, BENTO_GATE_OPEN);
 	WRITE_ONCE(slot->pause_ns, ktime_get_ns() - slot->closed_at);
 	wake_up_all(&slot->wait);
 	mutex_unlock(&slot->closing);

@@ -133,6 +133,23 @@ static u32 bento_running(struct bento_super *bs)
 	return number;
 }
 
+/* What the tags in `state_bytes` stand for. */
+static ssize_t layout_show(struct kobject *kobj, struct kobj_attribute *attr,
+			   char *buf)
+{
+	struct bento_super *bs = container_of(kobj, struct bento_super, kobj);
+	const struct bento_ops *ops;
+	ssize_t at;
+
+	rcu_read_lock();
+	ops = READ_ONCE(bs->slot.now)->ops;
+	at = sysfs_emit(buf, "%.*s", (int)min_t(size_t, ops->layout.len, PAGE_SIZE),
+			ops->layout.ptr);
+	rcu_read_unlock();
+	return at;
+}
+static struct kobj_attribute bento_layout = __ATTR_RO(layout);
+
 static const char *const bento_healths[] = { "ok", "restarting", "quarantined" };
 
 BENTO_SUPER_ATTR(version, "%u", bento_running(bs));
@@ -163,7 +180,7 @@ static ssize_t gate_show(struct kobject *kobj, struct kobj_attribute *attr,
 	struct bento_super *bs = container_of(kobj, struct bento_super, kobj);
 
 	return sysfs_emit(buf, "%s\n",
-			  READ_ONCE(bs->slot.closed) ? "closed" : "open");
+			  READ_ONCE(bs->slot.gate) == BENTO_GATE_CLOSED ? "closed" : "open");
 }
 
 static void bento_pause_work(struct work_struct *work)
@@ -286,6 +303,7 @@ static struct attribute *bento_super_attrs[] = {
 	&bento_upgrade.attr,
 	&bento_restart.attr,
 	&bento_state.attr,
+	&bento_layout.attr,
 	&bento_version.attr,
 	&bento_generation.attr,
 	&bento_health.attr,

@@ -98,6 +98,7 @@ part_survive() {
         [ $WHERE = fuse ] && without="freeze"
         program survive $dir "$without" upgrade downgrade upgrade restart downgrade
         same "$fs is healthy" ok "$(attr health)"
+        [ $fs = memfs ] && check "bentoctl state names the fields" sh -c "$ctl state $dir | grep '1 /next_ino/: [0-9]'"
         down
         count_after $fs
     done

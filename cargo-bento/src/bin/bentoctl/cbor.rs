@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Saved state for people: CBOR diagnostic notation (RFC 8949, section 8), indented.
+//! Saved state for people: CBOR diagnostic notation (RFC 8949, section 8), indented, names as comments.
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value as Json, json};
@@ -23,6 +23,8 @@ pub enum Value {
     Tag(u64, Box<Value>),
     Simple(u8),
     Float(f64),
+    /// A tag of the author's and its name; CBOR has only the tag.
+    Named(u64, String),
 }
 
 impl Saved {
@@ -49,6 +51,8 @@ fn take<'a>(rest: &mut &'a [u8], len: u64) -> Result<&'a [u8]> {
 }
 
 impl Value {
+    pub const NULL: Value = Value::Simple(22);
+
     fn parse(rest: &mut &[u8], depth: u32) -> Result<Value> {
         if depth > 200 {
             bail!("the state is nested too deeply");
@@ -109,6 +113,7 @@ impl Value {
         };
         match self {
             Value::Unsigned(number) => number.to_string(),
+            Value::Named(tag, name) => format!("{tag} /{name}/"),
             Value::Negative(number) => format!("-{}", u128::from(*number) + 1),
             Value::Bytes(bytes) if !bytes.is_empty() && bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) => {
                 format!("'{}'", String::from_utf8_lossy(bytes).replace('\\', "\\\\").replace('\'', "\\'"))
@@ -134,17 +139,20 @@ impl Value {
         }
     }
 
-    /// Maps become objects whose keys are diagnostic notation; bytes are hexadecimal text.
+    /// Maps become objects whose keys are names or else diagnostic notation, a named variant an object of that one name;
+    /// bytes are hexadecimal text.
     pub fn json(&self) -> Json {
         match self {
             Value::Unsigned(number) => json!(number),
             Value::Negative(number) => i64::try_from(*number).map_or(Json::Null, |number| json!(-1 - number)),
             Value::Bytes(bytes) => json!(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()),
             Value::Text(text) => json!(text),
+            Value::Named(_, name) => json!(name),
+            Value::Array(values) if let [Value::Named(_, name), value] = &values[..] => json!({ name: value.json() }),
             Value::Array(values) => Json::Array(values.iter().map(Value::json).collect()),
             Value::Map(pairs) => {
                 let pair = |(key, value): &(Value, Value)| match key {
-                    Value::Text(text) => (text.clone(), value.json()),
+                    Value::Text(text) | Value::Named(_, text) => (text.clone(), value.json()),
                     key => (key.diagnostic(0), value.json()),
                 };
                 Json::Object(pairs.iter().map(pair).collect())

@@ -4,6 +4,7 @@
 
 mod acts;
 mod cbor;
+mod layout;
 mod mounts;
 mod provenance;
 mod show;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::acts::Last;
 use crate::cbor;
+use crate::layout::Layout;
 use crate::mounts::{Door, Mount};
 use crate::table::{self, row};
 
@@ -106,7 +107,11 @@ pub fn state(mounts: &[Mount], json: bool) -> Result<bool> {
             wait_for_snapshot(mount, before.seq)?;
         }
         let bytes = mount.state_bytes()?;
-        let saved = cbor::Saved::parse(&bytes)?;
+        let mut saved = cbor::Saved::parse(&bytes)?;
+        // Cut off where types are many; the tags alone are readable too.
+        if let Some(layout) = mount.try_get("layout").and_then(|text| Layout::of_instance(&text).ok()) {
+            saved.state = layout.name(saved.state);
+        }
         if json {
             values.push(json!({
                 "mountpoint": mount.mountpoint, "fs": saved.name, "version": saved.version,
