@@ -7,6 +7,7 @@
 #include <linux/sched/mm.h>
 #include <linux/sched/task_stack.h>
 #include <linux/slab.h>
+#include <linux/wait_bit.h>
 #include <linux/workqueue.h>
 
 #include "overflow.h"
@@ -54,7 +55,12 @@ static void bento_invalidate(struct bento_deferred *d)
 
 static void bento_invalidate_work(struct work_struct *work)
 {
-	bento_invalidate(container_of(work, struct bento_deferred, work));
+	struct bento_deferred *d = container_of(work, struct bento_deferred, work);
+	struct bento_super *bs = bento_isb(d->inode);
+
+	bento_invalidate(d);
+	if (atomic_dec_and_test(&bs->deferred))
+		wake_up_var(&bs->deferred);
 }
 
 /*
@@ -71,6 +77,7 @@ void bento_drain(struct bento_kcall *kc)
 		kc->deferred = d->next;
 		if (kc->pub.op == BENTO_OP_read || kc->pub.op == BENTO_OP_write) {
 			INIT_WORK(&d->work, bento_invalidate_work);
+			atomic_inc(&kc->pub.sb->deferred);
 			queue_work(bento_wq, &d->work);
 		} else {
 			bento_invalidate(d);
@@ -326,9 +333,9 @@ struct bento_record *bento_find_record(unsigned long sp)
 }
 
 /* From mcount, on what is left of the stack, with the registers of the function
- * that was about to begin. Left sideways, so it must not mark red zones that
- * only a return clears. */
-asmlinkage __no_sanitize_address void
+ * that was about to begin. Left sideways: no red zones and no tracer's notes,
+ * which only a return clears. */
+asmlinkage notrace __no_sanitize_address void
 bento_stack_overflow(const struct bento_regs *regs)
 {
 	struct bento_record *record = bento_find_record(regs->rsp);

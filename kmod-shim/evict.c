@@ -18,9 +18,9 @@ struct bento_orphan {
 /*
  * The author's data of an inode, if any, is dropped, by the version that made
  * them; a handler of the current one sees them as its own first. Data of an
- * abandoned instance leak, as they must (C2).
+ * abandoned instance leak, as they must (C2). By one who has entered; leaves.
  */
-static void bento_forget_now(struct bento_super *bs, struct bento_kinode *ki)
+static void bento_forget_inside(struct bento_super *bs, struct bento_kinode *ki)
 {
 	struct bento_inode_args args = { .inode = &ki->pub };
 	struct bento_slot *slot = &bs->slot;
@@ -28,7 +28,7 @@ static void bento_forget_now(struct bento_super *bs, struct bento_kinode *ki)
 	bool told = false;
 
 	bento_kcall_init(&kc);
-	if (likely(!bento_slot_enter(slot))) {
+	if (likely(READ_ONCE(slot->health) == BENTO_OK)) {
 		u32 made = ki->pub.data_generation ?: ki->made;
 
 		told = made == slot->generation ||
@@ -36,8 +36,6 @@ static void bento_forget_now(struct bento_super *bs, struct bento_kinode *ki)
 			!bento_settle(bs, ki, &kc));
 		if (told)
 			bento_inside(bs, BENTO_OP_forget_inode, &args, &kc);
-	} else {
-		bento_slot_enter_any(slot);
 	}
 	if (!told)
 		bento_drop_data(bs, ki);
@@ -58,7 +56,9 @@ static void bento_orphan_work(struct work_struct *work)
 		spin_unlock(&bs->orphan_lock);
 		if (!orphan)
 			return;
-		bento_forget_now(bs, &orphan->ki);
+		if (bento_slot_enter(&bs->slot))
+			bento_slot_enter_any(&bs->slot);
+		bento_forget_inside(bs, &orphan->ki);
 		spin_lock(&bs->orphan_lock);
 		list_del(&orphan->list);
 		spin_unlock(&bs->orphan_lock);
@@ -104,11 +104,11 @@ void bento_forget(struct inode *inode)
 
 	if (!ki->pub.data)
 		return;
-	if (READ_ONCE(bs->slot.gate) == BENTO_GATE_CLOSED || bento_stack_short() ||
-	    READ_ONCE(bs->slot.health) == BENTO_RESTARTING)
+	/* Memory may be short, and who has closed the gate be waiting for it. */
+	if (bento_stack_short() || !bento_slot_try_enter(&bs->slot))
 		bento_orphan(bs, ki);
 	else
-		bento_forget_now(bs, ki);
+		bento_forget_inside(bs, ki);
 	ki->pub.data = NULL;
 }
 

@@ -229,10 +229,10 @@ void bento_wake_waiters(struct bento_slot *slot)
 
 /*
  * Whoever was abandoned never lets go of the locks it held, so a call that waits
- * for one in the same instance is abandoned as well (C2). Left sideways, so it
- * must not mark red zones that only a return clears.
+ * for one in the same instance is abandoned as well (C2). Left sideways: no red
+ * zones and no tracer's notes, which only a return clears.
  */
-__no_sanitize_address void bento_wait(const u32 *word, u32 expected)
+notrace __no_sanitize_address void bento_wait(const u32 *word, u32 expected)
 {
 	struct bento_record *record =
 		bento_find_record((unsigned long)__builtin_frame_address(0));

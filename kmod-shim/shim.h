@@ -146,6 +146,7 @@ struct bento_super {
 	struct list_head orphans;
 	wait_queue_head_t orphan_wait;
 	struct work_struct orphan_work;
+	atomic_t deferred; /* workers that drop stale pages, and hold inodes */
 
 	/* swap.c and sweep.c */
 	bool live; /* mounted: a restart makes sense */
@@ -350,6 +351,7 @@ __printf(3, 4) int bento_bad(struct bento_super *bs, enum bento_op op,
 int bento_slot_init(struct bento_slot *slot);
 void bento_slot_exit(struct bento_slot *slot);
 int bento_slot_enter(struct bento_slot *slot); /* waits; -EIO in quarantine */
+bool bento_slot_try_enter(struct bento_slot *slot);
 void bento_slot_enter_any(struct bento_slot *slot); /* whatever its health */
 void bento_slot_leave(struct bento_slot *slot);
 /* On timeout `who` names the handler that was waited for. */

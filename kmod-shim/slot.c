@@ -78,6 +78,7 @@ static __always_inline bool bento_enter(struct bento_slot *slot)
 
 static noinline void bento_leave_counted(struct bento_slot *slot)
 {
+	smp_mb__before_atomic(); /* what the call wrote, before it has left */
 	atomic_long_dec(&slot->since);
 	smp_mb__after_atomic(); /* the count, then the gate: bento_slot_close */
 	if (smp_load_acquire(&slot->gate) == BENTO_GATE_CLOSED &&
@@ -88,6 +89,9 @@ static noinline void bento_leave_counted(struct bento_slot *slot)
 /* Past a gate that somebody is about to close, one by one. */
 static bool bento_enter_counted(struct bento_slot *slot)
 {
+	/* Who would only turn back shall not wake the closer. */
+	if (READ_ONCE(slot->gate) == BENTO_GATE_CLOSED)
+		return false;
 	atomic_long_inc(&slot->since);
 	smp_mb__after_atomic(); /* the count, then the gate: bento_slot_close */
 	if (smp_load_acquire(&slot->gate) != BENTO_GATE_CLOSED) {
@@ -124,6 +128,14 @@ int bento_slot_enter(struct bento_slot *slot)
 	/* might_sleep() would also offer the processor, at each call. */
 	__might_sleep(__FILE__, __LINE__);
 	return likely(bento_enter(slot)) ? 0 : bento_enter_slow(slot);
+}
+
+/* Without waiting; also into a slot in quarantine, to take away what it has. */
+bool bento_slot_try_enter(struct bento_slot *slot)
+{
+	return likely(bento_enter(slot)) ||
+	       (READ_ONCE(slot->health) != BENTO_RESTARTING &&
+		bento_enter_counted(slot));
 }
 
 /* To take away what a slot in quarantine has left behind. */
@@ -234,7 +246,11 @@ int bento_slot_close(struct bento_slot *slot, unsigned long timeout, char *who,
 		before += READ_ONCE(*per_cpu_ptr(slot->inside, cpu));
 	WRITE_ONCE(slot->before, before);
 	slot->closed_at = ktime_get_ns();
-	smp_store_mb(slot->gate, BENTO_GATE_CLOSED); /* the gate, then the count */
+	smp_store_release(&slot->gate, BENTO_GATE_CLOSED);
+	smp_mb(); /* the gate, then the count */
+#ifdef CONFIG_LOCKDEP
+	rwsem_acquire(&slot->dep_map, 0, 0, _RET_IP_);
+#endif
 	if (!wait_event_timeout(slot->wait, bento_gate_empty(slot), timeout)) {
 		if (who)
 			bento_name_inside(container_of(slot, struct bento_super, slot),
@@ -244,15 +260,14 @@ int bento_slot_close(struct bento_slot *slot, unsigned long timeout, char *who,
 		return -ETIMEDOUT;
 	}
 	smp_mb(); /* their last writes, before the instance is the caller's */
-#ifdef CONFIG_LOCKDEP
-	rwsem_acquire(&slot->dep_map, 0, 1, _RET_IP_);
-	rwsem_release(&slot->dep_map, _RET_IP_);
-#endif
 	return 0;
 }
 
 void bento_slot_reopen(struct bento_slot *slot)
 {
+#ifdef CONFIG_LOCKDEP
+	rwsem_release(&slot->dep_map, _RET_IP_);
+#endif
 	/* A new instance, before who enters sees an open gate. */
 	smp_store_release(&slot->gate, BENTO_GATE_OPEN);
 	WRITE_ONCE(slot->pause_ns, ktime_get_ns() - slot->closed_at);

@@ -6,6 +6,7 @@
 #include <linux/fs_parser.h>
 #include <linux/kmod.h>
 #include <linux/slab.h>
+#include <linux/wait_bit.h>
 #include <linux/workqueue.h>
 
 #include "shim.h"
@@ -427,10 +428,17 @@ void bento_kill_sb(struct super_block *sb)
 	struct bento_super *bs = bento_sb(sb);
 	dev_t dev = sb->s_dev;
 
-	if (bs)
+	if (bs) {
 		bento_swap_stop(bs);
-	if (bs && bento_resident(bs))
-		bento_unpin_all(sb);
+		/* Work that holds inodes ends before they are taken away; writing
+		 * them back may begin some. */
+		if (sb->s_root)
+			sync_filesystem(sb);
+		wait_var_event(&bs->deferred, !atomic_read(&bs->deferred));
+		flush_work(&bs->orphan_work);
+		if (bento_resident(bs))
+			bento_unpin_all(sb);
+	}
 	generic_shutdown_super(sb);
 	/* s_umount is free now, the device number still ours. */
 	if (bs) {

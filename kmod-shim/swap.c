@@ -431,7 +431,7 @@ static void bento_swap_act(struct bento_super *bs, enum bento_act act, u32 numbe
 		skip = true, err = 0; /* another swap has mended it */
 	else
 		err = bento_swap(s);
-	if (urgent && (err || skip) &&
+	if (urgent && err &&
 	    cmpxchg(&slot->health, BENTO_RESTARTING, BENTO_QUARANTINED) ==
 		    BENTO_RESTARTING)
 		wake_up_all(&slot->wait);
@@ -500,6 +500,7 @@ void bento_swap_stop(struct bento_super *bs)
 	bs->dying = true;
 	spin_unlock(&bs->act_lock);
 	wake_up_all(&bs->slot.wait);
+	flush_work(&bs->pause_work);
 	flush_work(&bs->restart_work);
 	flush_work(&bs->swap_work);
 	flush_work(&bs->sweep_work);

@@ -204,11 +204,17 @@ static ssize_t gate_store(struct kobject *kobj, struct kobj_attribute *attr,
 
 	if (err)
 		return err;
-	if (work_busy(&bs->pause_work))
-		return -EBUSY;
-	bs->pause_ms = ms;
-	queue_work(bento_wq, &bs->pause_work);
-	return count;
+	spin_lock(&bs->act_lock);
+	if (bs->dying) {
+		err = -ENODEV;
+	} else if (work_busy(&bs->pause_work)) {
+		err = -EBUSY;
+	} else {
+		bs->pause_ms = ms;
+		queue_work(bento_wq, &bs->pause_work);
+	}
+	spin_unlock(&bs->act_lock);
+	return err ?: count;
 }
 static struct kobj_attribute bento_gate = __ATTR_RW(gate);
 
@@ -359,13 +365,11 @@ int bento_sysfs_add_super(struct bento_super *bs)
 	return err;
 }
 
-/* Outside s_umount: waits for whoever uses an attribute, then for the work it
- * queued. */
+/* Outside s_umount: waits for whoever uses an attribute. */
 void bento_sysfs_del_super(struct bento_super *bs)
 {
 	if (bs->kobj_added)
 		kobject_del(&bs->kobj);
-	flush_work(&bs->pause_work);
 }
 
 int bento_sysfs_init(void)

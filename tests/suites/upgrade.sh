@@ -278,7 +278,7 @@ part_storm() {
     up memfs size=1g
     rm -f /tmp/stop
     if [ -n "$SMALL" ]; then
-        # Emulated processors sweep slowly: a repository of some hundred files.
+        # A repository of some hundred files.
         mkdir /tmp/small
         git --git-dir=$source archive HEAD core/src/num core/src/iter | tar -x -C /tmp/small
         (cd /tmp/small && git init -q -b main . && git add -A && git -c user.name=b -c user.email=b@b commit -qm small)

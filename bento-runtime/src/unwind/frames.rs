@@ -138,9 +138,12 @@ pub(crate) unsafe fn caller() -> Option<Place<'static>> {
 ///
 /// # Safety
 /// Called by the shim through its trampoline, with registers of a frame below an older record (SAFETY.md G6).
-pub(crate) unsafe extern "C" fn place(_call: *mut abi::bento_call, args: *mut abi::bento_place_args) -> i64 {
+pub(crate) unsafe extern "C" fn place(call: *mut abi::bento_call, args: *mut abi::bento_place_args) -> i64 {
     // SAFETY: the caller's promise.
     unsafe {
+        if (*call).unwinding != 0 {
+            contain::no_landing_pad();
+        }
         let mut regs = *(*args).regs;
         let limit = record_above(ptr::with_exposed_provenance_mut(regs.rsp as usize)).addr() as u64;
         if let Some(Place { file, line, column }) = place_above(&mut regs, limit) {

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::guest::{self, limited, setting};
 use super::{Place, Stage, Tally, tools, user};
-use crate::fetch::{self, Arch};
+use crate::fetch;
 use crate::vm::RunSpec;
 
 /// Parts of `tests/suites/upgrade.sh`.
@@ -37,7 +37,8 @@ fn in_kernel(place: &Place, stage: &Stage, parts: &str, times: Times) -> Result<
     let mut spec = limited(guest::spec(place, &kernel, &MODULES, "upgrade")?, stage);
     // An instance that was abandoned is leaked on purpose (SAFETY.md C2), and kmemleak cannot know.
     spec.kmemleak = false;
-    if kernel.arch == Arch::X86 {
+    // Emulated processors and instrumented kernels sweep slowly.
+    if kernel.name != "uml" {
         setting(&mut spec, "SMALL", "1");
     }
     // Slim user-mode Linux has one processor and no preemption at all.
