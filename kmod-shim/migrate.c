@@ -235,6 +235,7 @@ static noinline int bento_settle_deep(struct bento_super *bs, struct bento_kinod
 int bento_settle(struct bento_super *bs, struct bento_kinode *ki,
 		 struct bento_kcall *outer)
 {
+	unsigned int nofs = memalloc_nofs_save(); /* inside the gate (G4) */
 	int err;
 
 	wait_on_bit_lock(&ki->state, BENTO_KI_SETTLING, TASK_UNINTERRUPTIBLE);
@@ -243,6 +244,7 @@ int bento_settle(struct bento_super *bs, struct bento_kinode *ki,
 	else
 		err = bento_settle_locked(bs, ki, outer);
 	clear_and_wake_up_bit(BENTO_KI_SETTLING, &ki->state);
+	memalloc_nofs_restore(nofs);
 	return err;
 }
 

@@ -13,6 +13,7 @@
 #include "shim.h"
 
 #define BENTO_RESTART_TRIES 10 /* timeouts, before it is given up */
+#define BENTO_SWEEP_STUCK 10 /* seconds without an inode that follows */
 
 struct bento_swap {
 	struct bento_super *bs;
@@ -396,17 +397,34 @@ static bool bento_may_begin(struct bento_super *bs, enum bento_act act)
 				       list_empty_careful(&bs->slot.old)));
 }
 
-/* One swap at a time; an urgent one only waits for its turn. */
-static bool bento_begin(struct bento_super *bs, enum bento_act act, bool urgent)
+/* One swap at a time, `swapping` held at the end; an urgent one only waits for
+ * its turn. A sweep is waited for as long as it gets on. */
+static int bento_begin(struct bento_swap *s)
 {
+	struct bento_super *bs = s->bs;
 	struct bento_slot *slot = &bs->slot;
+	s64 left, before = -1;
 
 	for (;;) {
-		if (!urgent)
-			wait_event(slot->wait, bento_may_begin(bs, act));
+		bool stuck = false;
+
+		if (!s->urgent &&
+		    !wait_event_timeout(slot->wait, bento_may_begin(bs, s->act),
+					BENTO_SWEEP_STUCK * HZ)) {
+			left = bento_old_inodes(bs);
+			stuck = left == before;
+			before = left;
+		}
 		mutex_lock(&slot->swapping);
-		if (urgent || bento_may_begin(bs, act))
-			return !READ_ONCE(bs->dying);
+		if (READ_ONCE(bs->dying))
+			return bento_refuse(s, -ENODEV,
+					    "comes too late: the mount is going");
+		if (s->urgent || bento_may_begin(bs, s->act))
+			return 0;
+		if (stuck)
+			return bento_refuse(s, -EBUSY,
+					    "must wait for the last swap: %lld inodes have not followed for %u s",
+					    left, BENTO_SWEEP_STUCK);
 		mutex_unlock(&slot->swapping);
 	}
 }
@@ -425,21 +443,20 @@ static void bento_swap_act(struct bento_super *bs, enum bento_act act, u32 numbe
 	s->urgent = urgent;
 	s->what = "upgrade";
 	bento_kcall_init(&s->kc);
-	if (!bento_begin(bs, act, urgent))
-		err = bento_refuse(s, -ENODEV, "comes too late: the mount is going");
-	else if (urgent && READ_ONCE(slot->health) != BENTO_RESTARTING)
-		skip = true, err = 0; /* another swap has mended it */
-	else
+	err = bento_begin(s);
+	if (!err && urgent && READ_ONCE(slot->health) != BENTO_RESTARTING)
+		skip = true; /* another swap has mended it */
+	else if (!err)
 		err = bento_swap(s);
 	if (urgent && err &&
 	    cmpxchg(&slot->health, BENTO_RESTARTING, BENTO_QUARANTINED) ==
 		    BENTO_RESTARTING)
 		wake_up_all(&slot->wait);
+	if (!err && act == BENTO_SNAPSHOT)
+		bento_keep_snapshot(s);
 	if (!skip)
 		bento_report(s, err);
 	mutex_unlock(&slot->swapping);
-	if (!err && !skip && act == BENTO_SNAPSHOT)
-		bento_keep_snapshot(s);
 	bento_drop_next(s);
 	bento_drain(&s->kc);
 	if (!list_empty_careful(&slot->old))

@@ -46,8 +46,10 @@ static void bento_sweep_once(struct bento_super *bs)
 		if (READ_ONCE(bento_ki(inode)->epoch) == READ_ONCE(bs->slot.now))
 			continue;
 		spin_lock(&inode->i_lock);
-		/* One that is being loaded is looked at the next time. */
-		if (inode->i_state & (I_FREEING | I_WILL_FREE | I_NEW)) {
+		/* One that is being made or loaded is looked at the next time:
+		 * its data are about to be those of the current version. */
+		if (inode->i_state & (I_FREEING | I_WILL_FREE | I_NEW) ||
+		    !test_bit(BENTO_KI_LOADED, &bento_ki(inode)->state)) {
 			spin_unlock(&inode->i_lock);
 			continue;
 		}

@@ -22,11 +22,12 @@
 //! Upgrade, downgrade and restart are the same steps with the new version `to` (a restart: the same version again).
 //!
 //! 1. **prepare**, while calls go on. One swap of a slot at a time; a second is refused with `EBUSY`. The sweep of the last
-//!    swap ends first. `to` has the same name and data way, and its module gets a reference. A *shape* is chosen: the first of
+//!    swap ends first, unless nobody can enter (a restart, a slot in quarantine). `to` has the same name and data way, and its module gets a reference. A *shape* is chosen: the first of
 //!    `from.saves` that is in `to.loads`; the same for inode data, where `inode_loads.count == 0` means that data is loaded
 //!    again. No common shape: refused, with both sides' shapes in the message. VFS tables grow by the handlers that `to`
 //!    adds; they never shrink (a handler that is gone answers from the shim what NULL would have meant).
-//! 2. **close** the gate: new callers wait, those inside leave. Not within the timeout (1 s unless set): the gate is open
+//! 2. **close** the gate: new callers wait, those inside leave. What makes their count exact (in the kernel a grace period)
+//!    comes before, while calls still enter. Not within the timeout (1 s unless set): the gate is open
 //!    again, `ETIMEDOUT`, and the message names the handler that was waited for. The pause begins here.
 //! 3. **save** (`save`): the instance is borrowed. With an abandoned instance this step is left out.
 //! 4. **load** (`load`): a new instance from those bytes. Without bytes (abandoned, or `save` failed and a restart or a

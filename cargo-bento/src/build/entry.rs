@@ -17,7 +17,7 @@ use crate::{setup, ui};
 /// Compiles the entry crate of `project` for `variant`; returns the static library.
 pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Result<PathBuf> {
     let library = setup::rust_src()?;
-    let dir = project.out.join("entry").join(&project.fs.name);
+    let dir = project.out.join("entry").join(variant.name()).join(project.fs.module());
     write_if_changed(&dir.join("Cargo.toml"), manifest(project, features).as_bytes())?;
     write_if_changed(&dir.join("lib.rs"), source(project).as_bytes())?;
     lock(project, &dir)?;
@@ -96,7 +96,7 @@ fn read_line(from: &mut BufReader<impl Read>, line: &mut String) -> Result<bool>
 }
 
 fn crate_name(project: &Project) -> String {
-    format!("{}_entry", project.fs.name)
+    format!("{}_entry", project.fs.module())
 }
 
 fn source(project: &Project) -> String {

@@ -101,7 +101,8 @@ pub fn modules(projects: &[Project], kernel: &Kernel, features: &[String]) -> Re
     let Some(first) = projects.first() else { bail!("no file system crate was named: give --crate PATH") };
     let shim = first.kmod_shim()?;
     let include = first.bento.join("include");
-    let _lock = Lock::take(&first.out)?;
+    let variant = Variant::of(kernel);
+    let _lock = lock(first, variant)?;
     let out = first.out.join(&kernel.name);
     let bento = kbuild::bento(&shim, &include, kernel, &out)?;
     let mut file_systems = Vec::new();
@@ -115,7 +116,7 @@ pub fn modules(projects: &[Project], kernel: &Kernel, features: &[String]) -> Re
                 project.bento.display()
             );
         }
-        let finished = make_object(project, Variant::of(kernel), features)?;
+        let finished = make_object(project, variant, features)?;
         let sources = kbuild::Sources { shim: &shim, include: &include };
         let out = project.out.join(&kernel.name);
         file_systems.push(kbuild::file_system(&project.fs, &finished.object, &bento, sources, kernel, &out)?.ko);
@@ -125,8 +126,13 @@ pub fn modules(projects: &[Project], kernel: &Kernel, features: &[String]) -> Re
 
 /// The checked object of one variant: the same file, byte for byte, goes into the modules of every kernel it fits.
 pub fn object(project: &Project, variant: Variant, features: &[String]) -> Result<Finished> {
-    let _lock = Lock::take(&project.out)?;
+    let _lock = lock(project, variant)?;
     make_object(project, variant, features)
+}
+
+/// Builds of different variants share no file.
+fn lock(project: &Project, variant: Variant) -> Result<Lock> {
+    Lock::take(&project.out.join("cargo").join(variant.name()))
 }
 
 fn make_object(project: &Project, variant: Variant, features: &[String]) -> Result<Finished> {

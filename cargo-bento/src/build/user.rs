@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::files::{Lock, hash_bytes, write_if_changed};
+use super::files::{hash_bytes, write_if_changed};
 use super::prelink::{MAIN, UNWIND};
 use crate::cli::Variant;
 use crate::project::Project;
@@ -16,7 +16,7 @@ use crate::ui;
 
 /// Builds `<target>/bento/user/lib<fs>_v<version>.so`.
 pub fn shared_object(project: &Project, features: &[String]) -> Result<PathBuf> {
-    let _lock = Lock::take(&project.out)?;
+    let _lock = super::lock(project, Variant::User)?;
     let finished = super::make_object(project, Variant::User, features)?;
     let out = project.out.join("user");
     fs::create_dir_all(&out)?;
