@@ -210,7 +210,7 @@ static int bento_permission(bento_idmap *idmap, struct inode *inode, int mask)
 		.inode = bento_pub(inode),
 		.flags = mask & (MAY_READ | MAY_WRITE | MAY_EXEC | MAY_APPEND),
 	};
-	struct bento_kcall kc;
+	struct bento_kcall kc __uninitialized;
 	int tries, err;
 	s64 r;
 

@@ -296,7 +296,7 @@ static void bento_hand_over(struct bento_kcall *kc, struct bento_kcall *outer)
 s64 bento_direct(struct bento_super *bs, struct bento_epoch *epoch,
 		 enum bento_op op, void *args, struct bento_kcall *outer)
 {
-	struct bento_kcall kc;
+	struct bento_kcall kc __uninitialized;
 	s64 ret;
 
 	bento_kcall_init(&kc);
@@ -314,7 +314,7 @@ s64 bento_direct(struct bento_super *bs, struct bento_epoch *epoch,
 
 s64 bento_invoke(struct bento_super *bs, enum bento_op op, void *args)
 {
-	struct bento_kcall kc;
+	struct bento_kcall kc __uninitialized;
 
 	bento_kcall_init(&kc);
 	return bento_invoke_kc(bs, op, args, &kc);

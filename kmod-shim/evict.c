@@ -24,7 +24,7 @@ static void bento_forget_inside(struct bento_super *bs, struct bento_kinode *ki)
 {
 	struct bento_inode_args args = { .inode = &ki->pub };
 	struct bento_slot *slot = &bs->slot;
-	struct bento_kcall kc;
+	struct bento_kcall kc __uninitialized;
 	bool told = false;
 
 	bento_kcall_init(&kc);

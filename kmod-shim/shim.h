@@ -282,8 +282,11 @@ s64 bento_invoke(struct bento_super *bs, enum bento_op op, void *args);
  * outcome readable after). bento_kcall_init first. */
 s64 bento_invoke_kc(struct bento_super *bs, enum bento_op op, void *args,
 		    struct bento_kcall *kc);
+/* All that is read before the call, so that a frame need not be zeroed. */
 static inline void bento_kcall_init(struct bento_kcall *kc)
 {
+	kc->pub.op = BENTO_OP_COUNT;
+	kc->pub.outcome = BENTO_OUTCOME_RETURNED;
 	kc->idmap = NULL;
 	kc->need_acl = NULL;
 	kc->nrefs = 0;

@@ -24,7 +24,7 @@ s64 bento_old_inodes(struct bento_super *bs)
 static void bento_sweep_inode(struct bento_super *bs, struct inode *inode)
 {
 	struct bento_slot *slot = &bs->slot;
-	struct bento_kcall kc;
+	struct bento_kcall kc __uninitialized;
 
 	bento_kcall_init(&kc);
 	if (bento_slot_enter(slot))

@@ -152,7 +152,7 @@ impl Layers {
         } else {
             match self.shim_function(pc) {
                 name if name.starts_with("bento_trampoline") => "trampoline",
-                name if name.starts_with("bento_invoke") || name.starts_with("bento_slot") => "gate",
+                name if name.starts_with("bento_slot") => "gate",
                 _ => "shim",
             }
         };
