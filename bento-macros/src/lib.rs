@@ -63,7 +63,7 @@ pub fn bento_fs(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// struct Limits {
 ///     #[state(1)]                             // crosses, under tag 1
 ///     bytes: u64,
-///     #[state(2, default = u64::MAX)]         // for state that does not have it
+///     #[state(2, default = u64::MAX)]         // for state that does not have it, or a lock that a panic poisoned
 ///     inodes: u64,
 ///     #[state(skip)]                          // made anew, by Default
 ///     warned: AtomicBool,

@@ -113,6 +113,7 @@ fn a_version_takes_over_the_one_before_and_gives_it_back() {
     has("::bento::state::extend::<Self, v1::MemFs>(shape, from)");
     has("::bento::state::downgrade::<Self, v1::MemFs>(self, shape, out)");
     has("next: next.unwrap_or_else(|| 7),");
+    has("out.field_or(1, \"next\", &self.next, || 7)?;");
     has("<v1::MemFs as ::bento::state::Version>::VERSION < 2,");
     has("<MemFs as ::bento::fs::FileSystem>::Inode");
     assert!(!text.contains("field_default_missing"), "it has one: {text}");

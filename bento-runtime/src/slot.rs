@@ -63,3 +63,7 @@
 //! an inode of that call, it poisons that inode (`data_generation = 0`, `BENTO_INODE_POISONED`). Anywhere else nothing
 //! happens until a call meets it: that call ends with `EIO` and tells (`bento_lock_refused`). In the instance itself
 //! (`[instance, instance + instance_size)`) it asks for a restart.
+//!
+//! `save` does not read what a poisoned lock guards. A field with a default is saved as that, and one warning names the
+//! field; without a default `save` fails with `EBUSY`, and step 4 says what then. The shape is the same either way. Saving
+//! as an older shape goes through the author's `Downgrade`, which decides for itself. A loaded lock is not poisoned.

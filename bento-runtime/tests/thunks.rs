@@ -13,6 +13,10 @@ use bento::prelude::*;
 
 static LIVE_NODES: AtomicUsize = AtomicUsize::new(0);
 static PANICS: StdMutex<Vec<String>> = StdMutex::new(Vec::new());
+static LOG: StdMutex<Lines> = StdMutex::new(Vec::new());
+
+/// Each with its level.
+type Lines = Vec<(u32, String)>;
 
 #[derive(State)]
 struct Node {
@@ -50,6 +54,18 @@ impl Drop for Live {
 struct ThunkFs {
     #[state(1)]
     mounted_as: Vec<u8>,
+    #[state(2)]
+    kept: Mutex<u64>,
+    #[state(3, default = RwLock::new(7))]
+    counted: RwLock<u64>,
+    #[state(4)]
+    inner: Inner,
+}
+
+#[derive(State)]
+enum Inner {
+    #[state(1)]
+    Boxed(#[state(1, default = Box::new(Mutex::new(8)))] Box<Mutex<u64>>),
 }
 
 #[derive(MountOptions)]
@@ -65,7 +81,8 @@ impl FileSystem for ThunkFs {
     fn mount(cx: &MountContext) -> Result<Self> {
         let options: Options = cx.options()?;
         cx.set_root(Ino::new(options.root).ok_or(Errno::EINVAL)?);
-        Ok(ThunkFs { mounted_as: cx.source().to_vec() })
+        let inner = Inner::Boxed(Box::new(Mutex::new(20)));
+        Ok(ThunkFs { mounted_as: cx.source().to_vec(), kept: Mutex::new(1), counted: RwLock::new(10), inner })
     }
 
     fn load_inode(&self, _cx: &Context<Self>, ino: Ino) -> Result<(Attr, Node)> {
@@ -78,6 +95,22 @@ impl FileSystem for ThunkFs {
             b"locked" => {
                 let _guard = dir.text.lock();
                 panic!("with the lock held")
+            }
+            b"kept" => {
+                let _guard = self.kept.lock();
+                panic!("with a lock held that has no default")
+            }
+            b"fresh" => {
+                let Inner::Boxed(boxed) = &self.inner;
+                let _guards = (self.counted.write(), boxed.lock());
+                panic!("with locks held that have defaults")
+            }
+            b"sum" => {
+                let Inner::Boxed(boxed) = &self.inner;
+                // One after the other: who meets a poisoned lock unwinds, and poisons what it holds.
+                let kept = *self.kept.lock();
+                let counted = *self.counted.read();
+                Ino::new(kept + counted + *boxed.lock()).ok_or(Errno::EIO)
             }
             b"source" => Ino::new(self.mounted_as.len() as u64).ok_or(Errno::EIO),
             _ => Ino::new(dir.number + 1).ok_or(Errno::ENOENT),
@@ -188,7 +221,10 @@ unsafe extern "C" fn state_put(_: *mut bento_call, out: *mut bento_state, ptr: *
     0
 }
 
-unsafe extern "C" fn log(_: *mut bento_super, _: u32, _: bento_bytes) {}
+unsafe extern "C" fn log(_: *mut bento_super, level: u32, message: bento_bytes) {
+    let text = unsafe { std::slice::from_raw_parts(message.ptr, message.len) };
+    LOG.lock().unwrap().push((level, String::from_utf8_lossy(text).into_owned()));
+}
 
 fn install() {
     static ONCE: Once = Once::new();
@@ -254,6 +290,27 @@ impl Mount {
         let mut args = bento_lookup_args { dir: self.root, name: bytes(name.as_bytes()), ino: 0 };
         let result = call!(self, lookup, args);
         if result < 0 { result } else { args.ino as i64 }
+    }
+
+    /// The instance's state, or the errno; and what `save` logged.
+    fn save(&mut self) -> (Result<Vec<u8>, i64>, Lines) {
+        LOG.lock().unwrap().clear();
+        let mut state = Vec::<u8>::new();
+        let mut save: bento_save_args = unsafe { zeroed() };
+        (save.shape, save.out) = (OPS.saves.shape[0], (&raw mut state).cast());
+        let result = call!(self, save, save);
+        let log = std::mem::take(&mut *LOG.lock().unwrap());
+        (if result < 0 { Err(result) } else { Ok(state) }, log)
+    }
+
+    /// Loads an instance and puts it in the place of this one, which goes by its own thunk.
+    fn swap(&mut self, state: &[u8]) {
+        let mut load: bento_load_args = unsafe { zeroed() };
+        (load.shape, load.state) = (OPS.saves.shape[0], bytes(state));
+        assert_eq!(call!(self, load, load), 0);
+        let mut drop_instance = bento_drop_instance_args { pad: 0 };
+        assert_eq!(call!(self, drop_instance, drop_instance), 0);
+        self.call.instance = load.instance;
     }
 
     fn forget(&mut self, inode: *mut bento_inode) {
@@ -358,6 +415,41 @@ fn a_lock_held_by_a_panic_is_poisoned_and_ends_later_calls() {
 }
 
 #[test]
+fn a_field_whose_lock_is_poisoned_is_saved_as_its_default() {
+    let _alone = alone();
+    let mut mount = Mount::new("").unwrap();
+    assert_eq!(mount.lookup("sum"), 31);
+    assert_eq!(mount.save().1, []);
+    assert_eq!(mount.lookup("fresh"), -i64::from(Errno::EIO.get()));
+    assert_eq!(mount.lookup("sum"), -i64::from(Errno::EIO.get()));
+
+    let (state, log) = mount.save();
+    let afresh = |name| (BENTO_LOG_WARN, format!("field `{name}` starts afresh: a panic left its lock poisoned"));
+    assert_eq!(log, [afresh("counted"), afresh("0")]);
+    mount.swap(&state.unwrap());
+    assert_eq!(mount.lookup("sum"), 1 + 7 + 8);
+    assert_eq!(mount.save().1, []);
+}
+
+#[test]
+fn a_lock_that_is_poisoned_without_a_default_or_held_with_one_is_refused() {
+    let _alone = alone();
+    let mut mount = Mount::new("").unwrap();
+    let busy = Err(-i64::from(Errno::EBUSY.get()));
+    let fs = unsafe { &*mount.call.instance.cast::<ThunkFs>() };
+    let held = fs.counted.write();
+    let (result, log) = mount.save();
+    assert_eq!((result, log), (busy.clone(), vec![(BENTO_LOG_ERR, "RwLock cannot be saved: it is held".to_owned())]));
+    drop(held);
+    assert!(mount.save().0.is_ok());
+
+    assert_eq!(mount.lookup("kept"), -i64::from(Errno::EIO.get()));
+    let (result, log) = mount.save();
+    assert_eq!((result, log.len()), (busy, 1));
+    assert!(log[0].1.starts_with("Mutex cannot be saved: a panic left it poisoned") && log[0].1.contains("`default`"));
+}
+
+#[test]
 fn options_are_typed_and_mistakes_refused() {
     let _alone = alone();
     assert_eq!(Mount::new("root=x").err(), Some(-i64::from(Errno::EINVAL.get())));
@@ -423,14 +515,9 @@ fn one_inode_may_come_twice_in_a_call() {
 fn an_instance_and_its_inodes_cross_to_another_one() {
     let _alone = alone();
     let mut mount = Mount::new("").unwrap();
-    let mut state = Vec::<u8>::new();
-    let out = (&raw mut state).cast::<bento_state>();
-    let mut save: bento_save_args = unsafe { zeroed() };
-    (save.shape, save.out) = (OPS.saves.shape[0], out);
-    assert_eq!(call!(mount, save, save), 0);
-
+    let state = mount.save().0.unwrap();
     let mut load: bento_load_args = unsafe { zeroed() };
-    (load.shape, load.state) = (save.shape, bytes(&state));
+    (load.shape, load.state) = (OPS.saves.shape[0], bytes(&state));
     assert_eq!(call!(mount, load, load), 0);
     let old = std::mem::replace(&mut mount.call.instance, load.instance);
     assert_eq!(mount.lookup("source"), 4);
@@ -461,17 +548,15 @@ fn an_instance_and_its_inodes_cross_to_another_one() {
 fn state_of_another_shape_or_name_is_refused() {
     let _alone = alone();
     let mut mount = Mount::new("").unwrap();
-    let mut state = Vec::<u8>::new();
-    let mut save: bento_save_args = unsafe { zeroed() };
-    (save.shape, save.out) = (OPS.saves.shape[0], (&raw mut state).cast());
-    assert_eq!(call!(mount, save, save), 0);
+    let mut state = mount.save().0.unwrap();
+    let shape = OPS.saves.shape[0];
     let mut load: bento_load_args = unsafe { zeroed() };
-    (load.shape, load.state) = (save.shape ^ 1, bytes(&state));
+    (load.shape, load.state) = (shape ^ 1, bytes(&state));
     assert_eq!(call!(mount, load, load), -i64::from(Errno::EINVAL.get()));
     // `thunkfs` becomes `thunkft`.
     let at = state.windows(7).position(|bytes| bytes == b"thunkfs").unwrap();
     state[at + 6] += 1;
-    (load.shape, load.state) = (save.shape, bytes(&state));
+    (load.shape, load.state) = (shape, bytes(&state));
     assert_eq!(call!(mount, load, load), -i64::from(Errno::EINVAL.get()));
     for end in 0..state.len() {
         load.state = bytes(&state[..end]);

@@ -198,9 +198,16 @@ impl<'a> Fields<'a> {
 
     fn save(&self, value: impl Fn(&StateField) -> TokenStream) -> TokenStream {
         let out = local("out");
-        let fields = self.crossing().into_iter().map(|(field, tag, _)| {
-            let (value, tag) = (value(field), Literal::u32_unsuffixed(tag));
-            quote_spanned!(field.ty.span()=> #out.field(#tag, #value)?;)
+        let fields = self.crossing().into_iter().map(|(field, tag, role)| {
+            let (value, name, tag) = (value(field), &field.name, Literal::u32_unsuffixed(tag));
+            match role {
+                Role::Crosses { default: Some(default), .. } => {
+                    // Not at the type, where clippy would take the closure for the author's.
+                    let default = quote!(|| #default);
+                    quote_spanned!(field.ty.span()=> #out.field_or(#tag, #name, #value, #default)?;)
+                }
+                _ => quote_spanned!(field.ty.span()=> #out.field(#tag, #value)?;),
+            }
         });
         quote!(#(#fields)*)
     }

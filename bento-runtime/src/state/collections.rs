@@ -67,6 +67,10 @@ impl<T: State> State for Box<T> {
     fn load(from: &mut Loader<'_>) -> Result<Self> {
         T::load(from).map(Box::new)
     }
+
+    fn poisoned(&self) -> bool {
+        (**self).poisoned()
+    }
 }
 
 /// An array of none or one: an option of an option keeps its meaning.

@@ -41,7 +41,7 @@ pub trait State: Sized {
     /// The shapes it can be saved as, its own first.
     const SAVES: Shapes = Shapes::of(Self::SHAPE);
 
-    /// Appends the value. `EBUSY` when a lock is held or poisoned: `save` never waits.
+    /// Appends the value. `EBUSY` when a lock is held, or is poisoned and no field with a default: `save` never waits.
     fn save(&self, out: &mut Saver<'_>) -> Result<()>;
 
     /// Reads a value of this very shape.
@@ -55,6 +55,13 @@ pub trait State: Sized {
     /// Appends the value as `shape`, one of [`State::SAVES`].
     fn save_as(&self, shape: u64, out: &mut Saver<'_>) -> Result<()> {
         if shape == Self::SHAPE.hash() { self.save(out) } else { Err(out.refuse_shape(shape, &Self::SAVES)) }
+    }
+
+    /// Is it a lock that a panic has poisoned? As a field with a default it is saved as that ([`Saver::field_or`]). What
+    /// holds many values is not looked through for it: the gate is closed meanwhile.
+    #[doc(hidden)]
+    fn poisoned(&self) -> bool {
+        false
     }
 
     #[doc(hidden)]

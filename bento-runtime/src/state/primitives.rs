@@ -150,12 +150,17 @@ macro_rules! lock {
             fn save(&self, out: &mut Saver<'_>) -> Result<()> {
                 match self.$try() {
                     Some(value) => value.save(out),
-                    None => Err(out.refuse_lock(stringify!($lock))),
+                    None if self.is_poisoned() => Err(out.refuse_poisoned(stringify!($lock))),
+                    None => Err(out.refuse_held(stringify!($lock))),
                 }
             }
 
             fn load(from: &mut Loader<'_>) -> Result<Self> {
                 T::load(from).map(Self::new)
+            }
+
+            fn poisoned(&self) -> bool {
+                self.is_poisoned()
             }
         }
     };

@@ -137,6 +137,21 @@ impl<'call> Saver<'call> {
         value.save(self)
     }
 
+    /// The same for a field with a default: that is saved in the place of what a poisoned lock guards, which may be
+    /// half-changed.
+    pub fn field_or<T: State>(&mut self, tag: u32, name: &str, value: &T, default: impl FnOnce() -> T) -> Result<()> {
+        if value.poisoned() {
+            self.say_afresh(name);
+            return self.field(tag, &default());
+        }
+        self.field(tag, value)
+    }
+
+    #[cold]
+    fn say_afresh(&self, name: &str) {
+        self.log(abi::BENTO_LOG_WARN, format_args!("field `{name}` starts afresh: a panic left its lock poisoned"));
+    }
+
     /// A variant of an enum, whose `fields` follow.
     pub fn variant(&mut self, tag: u32, fields: usize) -> Result<()> {
         self.array(2)?;
@@ -144,10 +159,19 @@ impl<'call> Saver<'call> {
         self.map(fields)
     }
 
-    /// A field holds a lock that is held or poisoned.
+    /// A lock that is held.
     #[cold]
-    pub fn refuse_lock(&self, what: &str) -> Errno {
-        self.complain(format_args!("{what} cannot be saved: it is held or poisoned"));
+    pub(crate) fn refuse_held(&self, what: &str) -> Errno {
+        self.complain(format_args!("{what} cannot be saved: it is held"));
+        Errno::EBUSY
+    }
+
+    /// A lock that a panic has poisoned, and that is no field with a default.
+    #[cold]
+    pub(crate) fn refuse_poisoned(&self, what: &str) -> Errno {
+        self.complain(format_args!(
+            "{what} cannot be saved: a panic left it poisoned; as a field with a `default` it would start afresh"
+        ));
         Errno::EBUSY
     }
 
@@ -165,8 +189,12 @@ impl<'call> Saver<'call> {
     }
 
     fn complain(&self, message: fmt::Arguments<'_>) {
+        self.log(abi::BENTO_LOG_ERR, message);
+    }
+
+    fn log(&self, level: u32, message: fmt::Arguments<'_>) {
         if let Target::Shim { call, .. } = self.target {
-            complain(call, message);
+            log(call, level, message);
         }
     }
 }
@@ -190,10 +218,10 @@ pub fn from_slice<T: State>(bytes: &[u8], shape: u64) -> Result<T> {
     T::load_as(shape, &mut Loader::new(bytes, core::ptr::null_mut()))
 }
 
-fn complain(call: *mut abi::bento_call, message: fmt::Arguments<'_>) {
+fn log(call: *mut abi::bento_call, level: u32, message: fmt::Arguments<'_>) {
     if !call.is_null() {
         // SAFETY: SAFETY.md C1: `sb` is set before the call and constant.
-        host::log(unsafe { (*call).sb }, abi::BENTO_LOG_ERR, message);
+        host::log(unsafe { (*call).sb }, level, message);
     }
 }
 
@@ -309,7 +337,7 @@ impl<'call> Loader<'call> {
     /// The bytes are not what they should be.
     #[cold]
     pub fn refuse(&self, message: fmt::Arguments<'_>) -> Errno {
-        complain(self.call, format_args!("saved state: {message}"));
+        log(self.call, abi::BENTO_LOG_ERR, format_args!("saved state: {message}"));
         Errno::EUCLEAN
     }
 

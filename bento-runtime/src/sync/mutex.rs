@@ -56,7 +56,7 @@ impl<T> Mutex<T> {
         }
         validator::acquired(self, self.site, true);
         let guard = MutexGuard { mutex: self, not_send: PhantomData };
-        if self.poisoned.load(Ordering::Relaxed) {
+        if self.is_poisoned() {
             drop(guard);
             poisoned(self, self.site, Location::caller());
         }
@@ -68,7 +68,12 @@ impl<T> Mutex<T> {
         self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).ok()?;
         validator::acquired(self, self.site, true);
         let guard = MutexGuard { mutex: self, not_send: PhantomData };
-        (!self.poisoned.load(Ordering::Relaxed)).then_some(guard)
+        (!self.is_poisoned()).then_some(guard)
+    }
+
+    /// Did a panic leave it poisoned? That does not change any more.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
     }
 
     pub fn get_mut(&mut self) -> &mut T {

@@ -70,7 +70,7 @@ impl<T> RwLock<T> {
         }
         validator::acquired(self, self.site, false);
         let guard = RwLockReadGuard { lock: self, not_send: PhantomData };
-        if self.poisoned.load(Ordering::Relaxed) {
+        if self.is_poisoned() {
             drop(guard);
             poisoned(self, self.site, Location::caller());
         }
@@ -93,7 +93,7 @@ impl<T> RwLock<T> {
         }
         validator::acquired(self, self.site, true);
         let guard = RwLockWriteGuard { lock: self, not_send: PhantomData };
-        if self.poisoned.load(Ordering::Relaxed) {
+        if self.is_poisoned() {
             drop(guard);
             poisoned(self, self.site, Location::caller());
         }
@@ -109,7 +109,12 @@ impl<T> RwLock<T> {
         self.word.compare_exchange(now, now + 1, Ordering::Acquire, Ordering::Relaxed).ok()?;
         validator::acquired(self, self.site, false);
         let guard = RwLockReadGuard { lock: self, not_send: PhantomData };
-        (!self.poisoned.load(Ordering::Relaxed)).then_some(guard)
+        (!self.is_poisoned()).then_some(guard)
+    }
+
+    /// Did a panic leave it poisoned? That does not change any more.
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
     }
 
     pub fn get_mut(&mut self) -> &mut T {
