@@ -73,11 +73,17 @@ impl MemFs {
     ) -> Result<Created> {
         let ino = self.next_ino();
         dir.entries()?.write().insert(Entry::new(name, ino, new.file_type()))?;
-        node.events.write().add(self.event(cx, Action::Create, ino, Some(name)));
+        self.record(cx, Action::Create, ino, &node, Some(name));
         Ok(assign(new, ino, node))
     }
 
-    /// The calling process does something to a file.
+    /// Notes with the file what the calling process does to it.
+    fn record(&self, cx: &Context<Self>, action: Action, ino: Ino, node: &Node, name: Option<&Name>) {
+        // Before the file's own lock: a panic with both held would spoil the file too.
+        let event = self.event(cx, action, ino, name);
+        node.events.write().add(event);
+    }
+
     fn event(&self, cx: &Context<Self>, action: Action, file: Ino, name: Option<&Name>) -> Event {
         self.processes.lock().event(action, &cx.credentials(), cx.now(), file, name)
     }
@@ -147,14 +153,14 @@ impl FileSystem for MemFs {
 
     fn tmpfile(&self, cx: &Context<Self>, _dir: &Inode<Self>, new: NewInode<Self>) -> Result<Created> {
         let (ino, node) = (self.next_ino(), Node::file());
-        node.events.write().add(self.event(cx, Action::Create, ino, None));
+        self.record(cx, Action::Create, ino, &node, None);
         Ok(assign(new, ino, node))
     }
 
     fn link(&self, cx: &Context<Self>, inode: &Inode<Self>, dir: &Inode<Self>, name: &Name) -> Result<()> {
         let file_type = inode.attr().file_type().unwrap_or(FileType::Regular);
         dir.entries()?.write().insert(Entry::new(name, inode.ino(), file_type))?;
-        inode.events.write().add(self.event(cx, Action::Link, inode.ino(), Some(name)));
+        self.record(cx, Action::Link, inode.ino(), inode, Some(name));
         Ok(())
     }
 
@@ -192,9 +198,9 @@ impl FileSystem for MemFs {
         rename.inode.set_parent(rename.new_dir.ino());
         if let (true, Some(target)) = (rename.exchange, rename.target) {
             target.set_parent(rename.old_dir.ino());
-            target.events.write().add(self.event(cx, Action::Rename, target.ino(), Some(rename.old_name)));
+            self.record(cx, Action::Rename, target.ino(), target, Some(rename.old_name));
         }
-        rename.inode.events.write().add(self.event(cx, Action::Rename, rename.inode.ino(), Some(rename.new_name)));
+        self.record(cx, Action::Rename, rename.inode.ino(), rename.inode, Some(rename.new_name));
         Ok(())
     }
 
@@ -219,7 +225,7 @@ impl FileSystem for MemFs {
     fn setattr(&self, cx: &Context<Self>, inode: &Inode<Self>, change: &SetAttr) -> Result<()> {
         // The VFS inode is all there is; but who truncates, writes.
         if change.size().is_some() {
-            inode.events.write().add(self.event(cx, Action::Write, inode.ino(), None));
+            self.record(cx, Action::Write, inode.ino(), inode, None);
         }
         Ok(())
     }
@@ -233,7 +239,7 @@ impl FileSystem for MemFs {
             self.processes.lock().reads(cx.credentials().pid, inode.ino());
         }
         if provenance::writes(flags) {
-            inode.events.write().add(self.event(cx, Action::Write, inode.ino(), None));
+            self.record(cx, Action::Write, inode.ino(), inode, None);
         }
         Ok(())
     }
@@ -241,7 +247,8 @@ impl FileSystem for MemFs {
     fn release(&self, cx: &Context<Self>, inode: &Inode<Self>, flags: u32) {
         // Pid 0: the kernel's client of FUSE does not say who closes.
         if provenance::writes(flags) && cx.credentials().pid != 0 {
-            inode.events.write().close(self.event(cx, Action::Write, inode.ino(), None));
+            let event = self.event(cx, Action::Write, inode.ino(), None);
+            inode.events.write().close(event);
         }
     }
 
