@@ -359,6 +359,8 @@ impl Super {
 
     fn end(&self) {
         self.dying.store(true, Ordering::Release);
+        // A restart would wait for its turn until this is over, and whom this evicts for the restart.
+        self.slot.no_more_restarts();
         if !self.is_mounted() {
             return;
         }

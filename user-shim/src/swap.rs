@@ -329,10 +329,7 @@ impl Super {
                 done
             }
             Err(error) => {
-                self.slot.open(Open::Before);
-                if self.slot.health() == Health::Restarting {
-                    self.begin_restart();
-                }
+                self.reopen();
                 return Err(error);
             }
         };
@@ -492,8 +489,16 @@ impl Super {
         let from = self.current();
         self.close()?;
         let saved = self.save(&from, slice(&from.ops().saves).first().copied().unwrap_or(0));
-        self.slot.open(Open::Before);
+        self.reopen();
         saved
+    }
+
+    /// The instance behind the gate is the one before; what was done to it there may have spoiled it.
+    fn reopen(&self) {
+        self.slot.open(Open::Before);
+        if self.slot.health() == Health::Restarting {
+            self.begin_restart();
+        }
     }
 
     fn load_state(&self, to: &Object, state: &[u8], shape: u64) -> Result<*mut c_void> {
@@ -567,13 +572,10 @@ impl Super {
 
     /// Nobody enters the instance any more, until there is a new one.
     pub fn spoil(&self, abandoned: bool) {
-        let on_panic = self.current().ops().on_panic;
-        let restart = on_panic == abi::BENTO_ON_PANIC_RESTART && !self.is_dying() && self.may_restart();
-        if self.slot.spoil(restart, abandoned) && !restart {
-            let why = match on_panic {
-                abi::BENTO_ON_PANIC_RESTART if !self.is_dying() => "too many restarts within a minute; ",
-                _ => "",
-            };
+        let wanted = self.current().ops().on_panic == abi::BENTO_ON_PANIC_RESTART;
+        let restart = wanted && self.may_restart();
+        if self.slot.spoil(restart, abandoned) == Some(Health::Quarantined) {
+            let why = if wanted && !restart { "too many restarts within a minute; " } else { "" };
             self.log(
                 abi::BENTO_LOG_ERR,
                 format_args!("{why}quarantined: every call gets EIO until it is upgraded, restarted or unmounted"),
@@ -626,9 +628,6 @@ impl Super {
         let _one = held(&self.swaps.one);
         if self.slot.health() != Health::Restarting {
             return;
-        }
-        if self.is_dying() {
-            return self.slot.quarantine();
         }
         held(&self.swaps.restarts).push_back(Instant::now());
         self.swaps.restart_count.fetch_add(1, Ordering::Relaxed);

@@ -297,6 +297,20 @@ fn a_panic_quarantines_and_an_upgrade_heals() {
 }
 
 #[test]
+fn looking_at_the_state_spoils_it_and_it_is_restarted() {
+    let fs = Harness::mount::<Bytes2>("").unwrap();
+    fs.remount("on=save,kind=lock").unwrap();
+    assert_eq!(fs.state().unwrap_err().errno, Errno::EIO);
+    assert_eq!(fs.health(), Health::Ok);
+    // Meets the lock that the first one left.
+    assert_eq!(fs.state().unwrap_err().errno, Errno::EIO);
+    assert_eq!(fs.wait_for_restart(Duration::from_secs(20)), Health::Ok, "{}", fs.last_swap());
+    assert_eq!(fs.restarts(), 1);
+    assert!(fs.stat("/").unwrap().is_dir());
+    fs.unmount().unwrap();
+}
+
+#[test]
 fn an_abandoned_instance_is_left_alone_and_mounted_again() {
     let device = devfs::device();
     let fs = Harness::mount::<DevFs>(&format!("device={device}")).unwrap();
