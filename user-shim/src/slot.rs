@@ -171,11 +171,19 @@ impl<V> Slot<V> {
     /// Closes the gate and waits for its readers. `ETIMEDOUT` when they did not leave in time, and the gate is open again;
     /// `EBUSY` when it is closed already.
     pub fn close(&self, timeout: Duration) -> Result<()> {
+        self.close_or(timeout, || ())
+    }
+
+    /// The same; `late` when they did not leave in time, with the gate still closed: it sees who they are.
+    pub fn close_or(&self, timeout: Duration, mut late: impl FnMut()) -> Result<()> {
         let deadline = Instant::now() + timeout;
         self.close_while(|wait, guard| {
             let left = deadline.saturating_duration_since(Instant::now());
             match left.is_zero() {
-                true => None,
+                true => {
+                    late();
+                    None
+                }
                 false => Some(wait.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0),
             }
         })

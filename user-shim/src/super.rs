@@ -63,7 +63,7 @@ pub struct Super {
     pub me: Weak<Super>,
     pub slot: Slot<Object>,
     pub swaps: Swaps,
-    /// Calls at the gate or inside, by operation.
+    /// Calls inside the gate, by operation.
     pub inside: [AtomicU32; OPS],
     /// Presence bits of the current version.
     pub handlers: AtomicU64,

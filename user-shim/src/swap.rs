@@ -26,6 +26,9 @@ const TIMEOUT_MS: u64 = 1000;
 /// Restarts a minute, before the slot is quarantined; 0: no bound.
 const RESTARTS: u32 = 5;
 
+/// How often a restart closes the gate before it is given up: nobody enters a spoiled slot, so those inside get fewer.
+const RESTART_TRIES: u32 = 10;
+
 /// What a mount keeps for its swaps.
 pub struct Swaps {
     /// The version of `Slot::instance`.
@@ -317,8 +320,8 @@ impl Super {
     fn swap(self: &Arc<Self>, to: Arc<Object>, restart: bool) -> Result<Swapped> {
         let under_way = UnderWay::begin(&self.swaps.under_way);
         let plan = self.prepare(to, restart)?;
-        let began = Instant::now();
-        self.close()?;
+        let tries = if restart && self.slot.health() != Health::Ok { RESTART_TRIES } else { 1 };
+        let began = self.close(tries)?;
         let drain = began.elapsed();
         let made = self.save_and_load(&plan);
         let mut done = match made {
@@ -415,15 +418,20 @@ impl Super {
         Duration::from_millis(self.swaps.timeout_ms.load(Ordering::Relaxed))
     }
 
-    fn close(&self) -> Result<()> {
+    /// Closes the gate; when that began.
+    fn close(&self, tries: u32) -> Result<Instant> {
         let timeout = self.timeout();
-        self.slot.close(timeout).map_err(|errno| {
-            let reason = match errno {
-                Errno::ETIMEDOUT => format!("waited {timeout:?} for {} and gave up", self.who_is_inside()),
-                _ => "the gate is closed already".to_owned(),
-            };
-            SwapError { errno, reason }
-        })
+        let mut who = String::new();
+        for _ in 0..tries {
+            let began = Instant::now();
+            match self.slot.close_or(timeout, || who = self.who_is_inside()) {
+                Ok(()) => return Ok(began),
+                Err(Errno::ETIMEDOUT) if self.is_dying() => break,
+                Err(Errno::ETIMEDOUT) => {}
+                Err(errno) => return refuse(errno, "the gate is closed already"),
+            }
+        }
+        refuse(Errno::ETIMEDOUT, format!("waited {timeout:?} for {who} and gave up"))
     }
 
     /// The handlers that calls are in.
@@ -487,7 +495,7 @@ impl Super {
             return refuse(Errno::EIO, "there is no healthy instance to save");
         }
         let from = self.current();
-        self.close()?;
+        self.close(1)?;
         let saved = self.save(&from, slice(&from.ops().saves).first().copied().unwrap_or(0));
         self.reopen();
         saved

@@ -46,3 +46,26 @@ fn an_unmount_does_not_wait_for_a_restart_that_waits_for_it() {
         assert_eq!((health, report.leaked_inodes), (Health::Quarantined, 0), "{:#?}", report.log);
     }
 }
+
+#[test]
+fn a_restart_has_patience_with_a_slow_call() {
+    let (fs, wishes) = mounted();
+    fs.set_upgrade_timeout(Duration::from_millis(500));
+    thread::scope(|scope| {
+        wishes.statfs.shut();
+        let call = scope.spawn(|| fs.statfs().map(drop));
+        wishes.statfs.wait_for_a_caller();
+        // An upgrade gives up, and says because of whom.
+        let error = fs.restart().unwrap_err();
+        assert_eq!((error.errno, error.reason.as_str()), (Errno::ETIMEDOUT, "waited 500ms for statfs and gave up"));
+        fs.poison();
+        assert_eq!(fs.health(), Health::Restarting);
+        // Longer than one try.
+        assert_eq!(fs.wait_for_restart(Duration::from_millis(1000)), Health::Restarting, "{}", fs.last_swap());
+        wishes.statfs.open();
+        assert_eq!(call.join().unwrap(), Ok(()));
+    });
+    assert_eq!(fs.wait_for_restart(FOR_EVER), Health::Ok, "{}", fs.last_swap());
+    assert!(fs.stat("/file").unwrap().is_file());
+    fs.unmount().unwrap();
+}
