@@ -351,11 +351,15 @@ impl Super {
         Ok(done)
     }
 
-    fn prepare(&self, to: Arc<Object>, restart: bool) -> Result<Plan> {
-        let gone = || refuse(Errno::ENODEV, "it is being unmounted");
-        if self.is_dying() || !self.is_mounted() {
-            return gone();
+    fn must_live(&self) -> Result<()> {
+        match self.is_dying() || !self.is_mounted() {
+            true => refuse(Errno::ENODEV, "it is being unmounted"),
+            false => Ok(()),
         }
+    }
+
+    fn prepare(&self, to: Arc<Object>, restart: bool) -> Result<Plan> {
+        self.must_live()?;
         let name = check_ops(to.ops()).map_err(|error| SwapError {
             errno: error.errno,
             reason: error.reason.unwrap_or_default().trim_start_matches("bento: ").to_owned(),
@@ -363,35 +367,41 @@ impl Super {
         if name != self.name() {
             return refuse(Errno::EINVAL, format!("it is {name}, and this is a mount of {}", self.name()));
         }
+        let from = self.current();
+        if !restart && to.version() == from.version() && self.slot.health() == Health::Ok {
+            return refuse(Errno::EINVAL, "it is the one that runs");
+        }
         if to.ops().data != self.data {
             return refuse(Errno::EINVAL, "it keeps file data another way (`data = …`)");
         }
         let patience = self.timeout() * 10;
         if !self.sweep(Some(patience)) {
-            if self.is_dying() {
-                return gone();
-            }
+            self.must_live()?;
             return refuse(
                 Errno::ETIMEDOUT,
                 format!("the inodes of the last swap have not all followed after {patience:?}"),
             );
         }
-        let from = self.current();
-        let shape = self.choose("the instance", &from, &to, |ops| (&ops.saves, &ops.loads));
-        // What is spoiled may have nothing to be saved from.
-        let shape = match shape {
-            Err(_) if restart || self.slot.health() != Health::Ok => None,
-            shape => Some(shape?),
-        };
-        let reload = to.ops().inode_loads.count == 0;
-        if reload && self.is_resident() {
-            return refuse(Errno::EINVAL, "it loads inode data again, and there is nothing to load resident data from");
-        }
-        let inode_shape = match reload {
-            true => None,
-            false => Some(self.choose("inode data", &from, &to, |ops| (&ops.inode_saves, &ops.inode_loads))?),
+        // Of an abandoned instance nothing is saved, nor of its inodes.
+        let (shape, inode_shape) = match self.slot.is_abandoned() {
+            true => (None, None),
+            false => {
+                let shape = self.choose("the instance", &from, &to, |ops| (&ops.saves, &ops.loads))?;
+                (Some(shape), self.choose_inode(&from, &to)?)
+            }
         };
         Ok(Plan { from, to, restart, shape, inode_shape })
+    }
+
+    /// How inode data cross; `None`: they are loaded again.
+    fn choose_inode(&self, from: &Object, to: &Object) -> Result<Option<u64>> {
+        if from.ops().inode_saves.count > 0 && to.ops().inode_loads.count > 0 {
+            return self.choose("inode data", from, to, |ops| (&ops.inode_saves, &ops.inode_loads)).map(Some);
+        }
+        if self.is_resident() {
+            return refuse(Errno::EINVAL, "it loads inode data again, and there is nothing to load resident data from");
+        }
+        Ok(None)
     }
 
     fn choose(
@@ -499,6 +509,17 @@ impl Super {
         let saved = self.save(&from, slice(&from.ops().saves).first().copied().unwrap_or(0));
         self.reopen();
         saved
+    }
+
+    /// Closes the gate for that long, to see what a pause does to its callers. In its turn: a restart would find the gate
+    /// closed and give up.
+    pub fn pause(&self, pause: Duration) -> Result<()> {
+        let _one = held(&self.swaps.one);
+        self.must_live()?;
+        self.close(1)?;
+        std::thread::sleep(pause);
+        self.reopen();
+        Ok(())
     }
 
     /// The instance behind the gate is the one before; what was done to it there may have spoiled it.

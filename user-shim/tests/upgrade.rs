@@ -171,9 +171,8 @@ fn a_panic_in_save() {
 #[test]
 fn another_abi_another_name_another_way_to_keep_data() {
     let (fs, file) = mounted("");
-    let mut ops = *Object::of::<Bytes2>().ops();
-    ops.abi += 1;
-    refused(&fs, &file, fs.upgrade_over(Object::over(Box::leak(Box::new(ops)))), Errno::EINVAL, "built for ABI");
+    let other = changed::<Bytes2>(|ops| ops.abi += 1);
+    refused(&fs, &file, fs.upgrade_over(other), Errno::EINVAL, "built for ABI");
     end(&fs, file);
 
     let (fs, file) = mounted("");
@@ -187,15 +186,34 @@ fn another_abi_another_name_another_way_to_keep_data() {
     end(&fs, file);
 
     let (fs, file) = mounted("");
-    let mut ops = *Object::of::<Bytes2>().ops();
-    ops.data = abi::BENTO_DATA_RESIDENT;
-    refused(&fs, &file, fs.upgrade_over(Object::over(Box::leak(Box::new(ops)))), Errno::EINVAL, "another way");
+    let other = changed::<Bytes2>(|ops| ops.data = abi::BENTO_DATA_RESIDENT);
+    refused(&fs, &file, fs.upgrade_over(other), Errno::EINVAL, "another way");
     end(&fs, file);
 
     let (fs, file) = mounted("");
-    let mut ops = *Object::of::<Bytes2>().ops();
-    ops.loads.count = 1;
-    refused(&fs, &file, fs.upgrade_over(Object::over(Box::leak(Box::new(ops)))), Errno::EINVAL, "none in common");
+    let other = changed::<Bytes2>(|ops| ops.loads.count = 1);
+    refused(&fs, &file, fs.upgrade_over(other), Errno::EINVAL, "none in common");
+    end(&fs, file);
+}
+
+/// `change` of that version's table.
+fn changed<F: bento::fs::FileSystem>(change: impl FnOnce(&mut abi::bento_ops)) -> Object {
+    let mut ops = *Object::of::<F>().ops();
+    change(&mut ops);
+    Object::over(Box::leak(Box::new(ops)))
+}
+
+#[test]
+fn the_version_that_runs_is_no_upgrade() {
+    let (fs, file) = mounted("");
+    refused(&fs, &file, fs.upgrade::<Bytes1>(), Errno::EINVAL, "it is the one that runs");
+    // Unless nobody can enter it.
+    fs.upgrade_to(1).unwrap();
+    spoil(&fs);
+    assert_eq!(fs.health(), Health::Quarantined);
+    fs.upgrade_to(1).unwrap();
+    fs.remount("").unwrap();
+    serves(&fs, &file);
     end(&fs, file);
 }
 
