@@ -194,6 +194,7 @@ struct Plan {
     from: Arc<Object>,
     to: Arc<Object>,
     restart: bool,
+    /// `None`: the instance was abandoned already.
     shape: Option<u64>,
     inode_shape: Option<u64>,
 }
@@ -460,9 +461,8 @@ impl Super {
         let began = Instant::now();
         // What `save` itself spoils is for `on_panic` to say.
         let spoiled = plan.restart || self.slot.health() != Health::Ok;
-        let saved = match plan.shape {
-            _ if self.slot.is_abandoned() => refuse(Errno::EIO, "its instance was abandoned"),
-            None => refuse(Errno::EIO, "it has no state that could be loaded"),
+        let saved = match plan.shape.filter(|_| !self.slot.is_abandoned()) {
+            None => refuse(Errno::EIO, "its instance was abandoned"),
             Some(shape) => self.save(&plan.from, shape).map(|bytes| (bytes, shape)),
         };
         done.save = began.elapsed();
