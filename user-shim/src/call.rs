@@ -103,12 +103,19 @@ pub struct Code<'a> {
 pub struct Entered<'a> {
     sb: &'a Super,
     op: Op,
-    reader: Option<Reader<'a, Object>>,
+    /// Leaves last.
+    reader: Reader<'a, Object>,
 }
 
-impl Entered<'_> {
+impl<'a> Entered<'a> {
+    /// Counted while inside only: who waits at the gate holds up nobody.
+    fn with(sb: &'a Super, op: Op, reader: Reader<'a, Object>) -> Entered<'a> {
+        sb.inside[op as usize].fetch_add(1, Ordering::Relaxed);
+        Entered { sb, op, reader }
+    }
+
     pub fn code(&self) -> Code<'_> {
-        let Some(reader) = &self.reader else { unreachable!("only `drop` takes it") };
+        let reader = &self.reader;
         // SAFETY: SAFETY.md G1: the mount keeps the current version, which changes behind the closed gate only.
         let object = unsafe { &*reader.version() };
         Code { object, instance: reader.instance(), generation: reader.generation() }
@@ -117,7 +124,6 @@ impl Entered<'_> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        drop(self.reader.take());
         self.sb.inside[self.op as usize].fetch_sub(1, Ordering::Relaxed);
         if self.sb.slot.health() == Health::Restarting {
             self.sb.begin_restart();
@@ -151,19 +157,13 @@ impl Super {
     /// Through the gate, as a call of `op`.
     pub fn enter(&self, op: Op) -> Result<Entered<'_>> {
         assert!(!in_call(), "a call into Rust from within a call");
-        self.inside[op as usize].fetch_add(1, Ordering::Relaxed);
-        let entered = Entered { sb: self, op, reader: None };
-        let reader = self.slot.enter()?;
-        Ok(Entered::with(entered, reader))
+        Ok(Entered::with(self, op, self.slot.enter()?))
     }
 
     /// The same, whatever the health: for what only concerns inode data.
     pub fn enter_anyhow(&self, op: Op) -> Result<Entered<'_>> {
         assert!(!in_call(), "a call into Rust from within a call");
-        self.inside[op as usize].fetch_add(1, Ordering::Relaxed);
-        let entered = Entered { sb: self, op, reader: None };
-        let reader = self.slot.enter_anyhow()?;
-        Ok(Entered::with(entered, reader))
+        Ok(Entered::with(self, op, self.slot.enter_anyhow()?))
     }
 
     /// Calls a thunk with its argument block. Outputs in `args` are still to be distrusted; the value is what the thunk
@@ -271,13 +271,6 @@ impl Super {
             -4095..=-1 => Err(Errno::new(-value as i32)),
             _ => Err(self.bad(op, format_args!("returned error {value}"))),
         }
-    }
-}
-
-impl<'a> Entered<'a> {
-    fn with(mut self, reader: Reader<'a, Object>) -> Entered<'a> {
-        self.reader = Some(reader);
-        self
     }
 }
 

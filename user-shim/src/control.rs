@@ -11,7 +11,6 @@ use std::time::Duration;
 use bento::errno::Errno;
 
 use crate::object::Object;
-use crate::slot::Open;
 use crate::superblock::Super;
 use crate::swap::SwapError;
 
@@ -87,13 +86,7 @@ impl Super {
                 Some(reason) => format!("{reason} ({errno})"),
                 None => errno.to_string(),
             }),
-            "gate" => {
-                let pause = number(0, PAUSE_MS)?;
-                self.slot.close(Duration::from_secs(1)).map_err(|errno| errno.to_string())?;
-                std::thread::sleep(Duration::from_millis(pause));
-                self.slot.open(Open::Before);
-                Ok(())
-            }
+            "gate" => done(self.pause(Duration::from_millis(number(0, PAUSE_MS)?))),
             _ if self.attribute(name).is_some() => Err(format!("{name} is for reading")),
             _ => Err(format!("there is no {name}")),
         }
@@ -108,5 +101,28 @@ impl Super {
                 self.not_loaded(refused)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Harness, Health};
+
+    #[test]
+    fn a_restart_waits_for_a_pause_to_end() {
+        let fs = Harness::mount::<bytesfs_v2::BytesFs>("").unwrap();
+        std::thread::scope(|scope| {
+            let pause = scope.spawn(|| fs.sb().set_attribute("gate", "300"));
+            while fs.sb().attribute("gate").as_deref() == Some("open") {
+                assert!(!pause.is_finished());
+                std::thread::yield_now();
+            }
+            fs.poison();
+            assert_eq!(fs.wait_for_restart(Duration::from_secs(60)), Health::Ok, "{}", fs.last_swap());
+            assert_eq!(pause.join().unwrap(), Ok(()));
+        });
+        fs.unmount().unwrap();
+        assert_eq!(fs.sb().set_attribute("gate", "0"), Err("it is being unmounted (no such device)".to_owned()));
     }
 }

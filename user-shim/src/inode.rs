@@ -210,11 +210,13 @@ impl Inode {
 
     /// No call gets the data any more; those that have them end.
     pub fn poison(&self) {
-        let made = self.generation_slot().swap(0, Ordering::AcqRel);
+        let made = self.generation_slot().load(Ordering::Acquire);
         if made != 0 {
             self.poisoned_from.store(made, Ordering::Release);
         }
         self.flags().fetch_or(abi::BENTO_INODE_POISONED, Ordering::AcqRel);
+        // Last: whoever sees it sees who made the data, which are still to be dropped.
+        self.generation_slot().store(0, Ordering::Release);
     }
 
     /// Other data, made in `generation`; the old ones are returned. With none (null, 0) it stays poisoned if it was. Under
@@ -423,4 +425,42 @@ pub fn inode_args(inode: *mut abi::bento_inode) -> abi::bento_inode_args {
 pub fn blank_attr() -> abi::bento_attr {
     // SAFETY: integers and structs of integers: all-zero is valid.
     unsafe { std::mem::zeroed() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::Harness;
+
+    #[test]
+    fn who_made_the_data_is_known_while_an_inode_is_poisoned() {
+        let fs = Harness::mount::<hellofs::HelloFs>("").unwrap();
+        let inodes: Vec<_> = (1..=2000).map(|ino| Inode::new(fs.sb(), ino, blank_attr())).collect();
+        for inode in &inodes {
+            inode.publish(ptr::dangling_mut(), 7);
+        }
+        let looked_at = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let looker = scope.spawn(|| {
+                let mut seen = BTreeSet::new();
+                for inode in &inodes {
+                    looked_at.fetch_add(1, Ordering::Release);
+                    while !inode.is_poisoned() || !inode.is_current(0) {
+                        seen.insert(inode.made_in());
+                    }
+                    seen.insert(inode.made_in());
+                }
+                seen
+            });
+            for (before, inode) in inodes.iter().enumerate() {
+                while looked_at.load(Ordering::Acquire) == before {
+                    std::hint::spin_loop();
+                }
+                inode.poison();
+            }
+            assert_eq!(looker.join().unwrap(), BTreeSet::from([7]));
+        });
+    }
 }

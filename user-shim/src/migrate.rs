@@ -4,7 +4,7 @@
 
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, MutexGuard, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use bento::abi;
@@ -213,8 +213,9 @@ impl Super {
     /// Brings every cached inode up to date and ends the old epoch. False when it did not come to that: at the end of the
     /// mount, or when `patience` ran out.
     pub fn sweep(&self, patience: Option<Duration>) -> bool {
-        let began = Instant::now();
-        let _one = held(&self.swaps.sweeping);
+        let deadline = patience.map(|patience| Instant::now() + patience);
+        let over = || self.is_dying() || deadline.is_some_and(|deadline| Instant::now() > deadline);
+        let Some(_one) = self.only_sweep(over) else { return false };
         loop {
             let Some(old) = held(&self.swaps.old).clone() else { return true };
             let (inodes, left) = self.table.made_in(old.generation);
@@ -230,11 +231,23 @@ impl Super {
                     let _ = self.resolve(inode, &entered.code());
                 }
             }
-            if self.is_dying() || patience.is_some_and(|patience| began.elapsed() > patience) {
+            if over() {
                 return false;
             }
             if inodes.len() < left || left == 0 || inodes.iter().any(|inode| inode.made_in() == old.generation) {
                 std::thread::sleep(PAUSE);
+            }
+        }
+    }
+
+    /// The right to sweep, unless it is `over` before. Whoever has it may take for ever.
+    fn only_sweep(&self, over: impl Fn() -> bool) -> Option<MutexGuard<'_, ()>> {
+        loop {
+            match self.swaps.sweeping.try_lock() {
+                Ok(one) => return Some(one),
+                Err(TryLockError::Poisoned(one)) => return Some(one.into_inner()),
+                Err(TryLockError::WouldBlock) if over() => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
             }
         }
     }

@@ -18,8 +18,10 @@ const RESTARTING: u64 = 1 << 62;
 const QUARANTINED: u64 = 1 << 61;
 /// Nothing of the instance is touched ever again (SAFETY.md C2).
 const ABANDONED: u64 = 1 << 60;
+/// The mount ends: no restart comes any more.
+const LAST: u64 = 1 << 59;
 /// The rest counts readers.
-const READERS: u64 = ABANDONED - 1;
+const READERS: u64 = LAST - 1;
 
 /// Who may enter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,11 +171,19 @@ impl<V> Slot<V> {
     /// Closes the gate and waits for its readers. `ETIMEDOUT` when they did not leave in time, and the gate is open again;
     /// `EBUSY` when it is closed already.
     pub fn close(&self, timeout: Duration) -> Result<()> {
+        self.close_or(timeout, || ())
+    }
+
+    /// The same; `late` when they did not leave in time, with the gate still closed: it sees who they are.
+    pub fn close_or(&self, timeout: Duration, mut late: impl FnMut()) -> Result<()> {
         let deadline = Instant::now() + timeout;
         self.close_while(|wait, guard| {
             let left = deadline.saturating_duration_since(Instant::now());
             match left.is_zero() {
-                true => None,
+                true => {
+                    late();
+                    None
+                }
                 false => Some(wait.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0),
             }
         })
@@ -206,31 +216,44 @@ impl<V> Slot<V> {
         match to {
             Open::Before => {}
             Open::New => drop(self.gate.fetch_and(!(RESTARTING | QUARANTINED | ABANDONED), Ordering::AcqRel)),
-            Open::Quarantine => {
-                self.gate.fetch_or(QUARANTINED, Ordering::AcqRel);
-                self.gate.fetch_and(!RESTARTING, Ordering::AcqRel);
-            }
+            Open::Quarantine => self.isolate(),
         }
         self.gate.fetch_and(!CLOSED, Ordering::AcqRel);
         self.wait.notify_all();
     }
 
-    /// Nobody enters this instance any more. True when that is new.
-    pub fn spoil(&self, restart: bool, abandoned: bool) -> bool {
+    /// Nobody enters this instance any more. What it has come to, when that is new.
+    pub fn spoil(&self, restart: bool, abandoned: bool) -> Option<Health> {
         let _guard = held(&self.lock);
-        let bits = if restart { RESTARTING } else { QUARANTINED };
         let mut gate = self.gate.load(Ordering::Acquire);
         loop {
+            let restart = restart && gate & LAST == 0;
+            let bits = if restart { RESTARTING } else { QUARANTINED };
             let first = gate & (RESTARTING | QUARANTINED) == 0;
             let set = gate | if first { bits } else { 0 } | if abandoned { ABANDONED } else { 0 };
             match self.gate.compare_exchange(gate, set, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     self.wait.notify_all();
-                    return first;
+                    return first.then_some(if restart { Health::Restarting } else { Health::Quarantined });
                 }
                 Err(now) => gate = now,
             }
         }
+    }
+
+    /// From here on what is spoiled is quarantined: nobody waits for a restart. One that is under way may still end well.
+    pub fn no_more_restarts(&self) {
+        let _guard = held(&self.lock);
+        if self.gate.fetch_or(LAST, Ordering::AcqRel) & RESTARTING != 0 {
+            self.isolate();
+            self.wait.notify_all();
+        }
+    }
+
+    /// With `lock` held; whoever waits is told by the caller.
+    fn isolate(&self) {
+        self.gate.fetch_or(QUARANTINED, Ordering::AcqRel);
+        self.gate.fetch_and(!RESTARTING, Ordering::AcqRel);
     }
 
     /// Whoever sleeps at the gate looks again; the model's clock needs it.
@@ -243,8 +266,7 @@ impl<V> Slot<V> {
     /// No restart comes of it after all.
     pub fn quarantine(&self) {
         let _guard = held(&self.lock);
-        self.gate.fetch_or(QUARANTINED, Ordering::AcqRel);
-        self.gate.fetch_and(!RESTARTING, Ordering::AcqRel);
+        self.isolate();
         self.wait.notify_all();
     }
 

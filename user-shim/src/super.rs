@@ -63,7 +63,7 @@ pub struct Super {
     pub me: Weak<Super>,
     pub slot: Slot<Object>,
     pub swaps: Swaps,
-    /// Calls at the gate or inside, by operation.
+    /// Calls inside the gate, by operation.
     pub inside: [AtomicU32; OPS],
     /// Presence bits of the current version.
     pub handlers: AtomicU64,
@@ -359,6 +359,8 @@ impl Super {
 
     fn end(&self) {
         self.dying.store(true, Ordering::Release);
+        // A restart would wait for its turn until this is over, and whom this evicts for the restart.
+        self.slot.no_more_restarts();
         if !self.is_mounted() {
             return;
         }

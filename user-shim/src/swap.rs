@@ -26,6 +26,9 @@ const TIMEOUT_MS: u64 = 1000;
 /// Restarts a minute, before the slot is quarantined; 0: no bound.
 const RESTARTS: u32 = 5;
 
+/// How often a restart closes the gate before it is given up: nobody enters a spoiled slot, so those inside get fewer.
+const RESTART_TRIES: u32 = 10;
+
 /// What a mount keeps for its swaps.
 pub struct Swaps {
     /// The version of `Slot::instance`.
@@ -191,6 +194,7 @@ struct Plan {
     from: Arc<Object>,
     to: Arc<Object>,
     restart: bool,
+    /// `None`: the instance was abandoned already.
     shape: Option<u64>,
     inode_shape: Option<u64>,
 }
@@ -317,8 +321,8 @@ impl Super {
     fn swap(self: &Arc<Self>, to: Arc<Object>, restart: bool) -> Result<Swapped> {
         let under_way = UnderWay::begin(&self.swaps.under_way);
         let plan = self.prepare(to, restart)?;
-        let began = Instant::now();
-        self.close()?;
+        let tries = if restart && self.slot.health() != Health::Ok { RESTART_TRIES } else { 1 };
+        let began = self.close(tries)?;
         let drain = began.elapsed();
         let made = self.save_and_load(&plan);
         let mut done = match made {
@@ -329,10 +333,7 @@ impl Super {
                 done
             }
             Err(error) => {
-                self.slot.open(Open::Before);
-                if self.slot.health() == Health::Restarting {
-                    self.begin_restart();
-                }
+                self.reopen();
                 return Err(error);
             }
         };
@@ -351,11 +352,15 @@ impl Super {
         Ok(done)
     }
 
-    fn prepare(&self, to: Arc<Object>, restart: bool) -> Result<Plan> {
-        let gone = || refuse(Errno::ENODEV, "it is being unmounted");
-        if self.is_dying() || !self.is_mounted() {
-            return gone();
+    fn must_live(&self) -> Result<()> {
+        match self.is_dying() || !self.is_mounted() {
+            true => refuse(Errno::ENODEV, "it is being unmounted"),
+            false => Ok(()),
         }
+    }
+
+    fn prepare(&self, to: Arc<Object>, restart: bool) -> Result<Plan> {
+        self.must_live()?;
         let name = check_ops(to.ops()).map_err(|error| SwapError {
             errno: error.errno,
             reason: error.reason.unwrap_or_default().trim_start_matches("bento: ").to_owned(),
@@ -363,35 +368,41 @@ impl Super {
         if name != self.name() {
             return refuse(Errno::EINVAL, format!("it is {name}, and this is a mount of {}", self.name()));
         }
+        let from = self.current();
+        if !restart && to.version() == from.version() && self.slot.health() == Health::Ok {
+            return refuse(Errno::EINVAL, "it is the one that runs");
+        }
         if to.ops().data != self.data {
             return refuse(Errno::EINVAL, "it keeps file data another way (`data = …`)");
         }
         let patience = self.timeout() * 10;
         if !self.sweep(Some(patience)) {
-            if self.is_dying() {
-                return gone();
-            }
+            self.must_live()?;
             return refuse(
                 Errno::ETIMEDOUT,
                 format!("the inodes of the last swap have not all followed after {patience:?}"),
             );
         }
-        let from = self.current();
-        let shape = self.choose("the instance", &from, &to, |ops| (&ops.saves, &ops.loads));
-        // What is spoiled may have nothing to be saved from.
-        let shape = match shape {
-            Err(_) if restart || self.slot.health() != Health::Ok => None,
-            shape => Some(shape?),
-        };
-        let reload = to.ops().inode_loads.count == 0;
-        if reload && self.is_resident() {
-            return refuse(Errno::EINVAL, "it loads inode data again, and there is nothing to load resident data from");
-        }
-        let inode_shape = match reload {
-            true => None,
-            false => Some(self.choose("inode data", &from, &to, |ops| (&ops.inode_saves, &ops.inode_loads))?),
+        // Of an abandoned instance nothing is saved, nor of its inodes.
+        let (shape, inode_shape) = match self.slot.is_abandoned() {
+            true => (None, None),
+            false => {
+                let shape = self.choose("the instance", &from, &to, |ops| (&ops.saves, &ops.loads))?;
+                (Some(shape), self.choose_inode(&from, &to)?)
+            }
         };
         Ok(Plan { from, to, restart, shape, inode_shape })
+    }
+
+    /// How inode data cross; `None`: they are loaded again.
+    fn choose_inode(&self, from: &Object, to: &Object) -> Result<Option<u64>> {
+        if from.ops().inode_saves.count > 0 && to.ops().inode_loads.count > 0 {
+            return self.choose("inode data", from, to, |ops| (&ops.inode_saves, &ops.inode_loads)).map(Some);
+        }
+        if self.is_resident() {
+            return refuse(Errno::EINVAL, "it loads inode data again, and there is nothing to load resident data from");
+        }
+        Ok(None)
     }
 
     fn choose(
@@ -418,15 +429,20 @@ impl Super {
         Duration::from_millis(self.swaps.timeout_ms.load(Ordering::Relaxed))
     }
 
-    fn close(&self) -> Result<()> {
+    /// Closes the gate; when that began.
+    fn close(&self, tries: u32) -> Result<Instant> {
         let timeout = self.timeout();
-        self.slot.close(timeout).map_err(|errno| {
-            let reason = match errno {
-                Errno::ETIMEDOUT => format!("waited {timeout:?} for {} and gave up", self.who_is_inside()),
-                _ => "the gate is closed already".to_owned(),
-            };
-            SwapError { errno, reason }
-        })
+        let mut who = String::new();
+        for _ in 0..tries {
+            let began = Instant::now();
+            match self.slot.close_or(timeout, || who = self.who_is_inside()) {
+                Ok(()) => return Ok(began),
+                Err(Errno::ETIMEDOUT) if self.is_dying() => break,
+                Err(Errno::ETIMEDOUT) => {}
+                Err(errno) => return refuse(errno, "the gate is closed already"),
+            }
+        }
+        refuse(Errno::ETIMEDOUT, format!("waited {timeout:?} for {who} and gave up"))
     }
 
     /// The handlers that calls are in.
@@ -445,9 +461,8 @@ impl Super {
         let began = Instant::now();
         // What `save` itself spoils is for `on_panic` to say.
         let spoiled = plan.restart || self.slot.health() != Health::Ok;
-        let saved = match plan.shape {
-            _ if self.slot.is_abandoned() => refuse(Errno::EIO, "its instance was abandoned"),
-            None => refuse(Errno::EIO, "it has no state that could be loaded"),
+        let saved = match plan.shape.filter(|_| !self.slot.is_abandoned()) {
+            None => refuse(Errno::EIO, "its instance was abandoned"),
             Some(shape) => self.save(&plan.from, shape).map(|bytes| (bytes, shape)),
         };
         done.save = began.elapsed();
@@ -490,10 +505,29 @@ impl Super {
             return refuse(Errno::EIO, "there is no healthy instance to save");
         }
         let from = self.current();
-        self.close()?;
+        self.close(1)?;
         let saved = self.save(&from, slice(&from.ops().saves).first().copied().unwrap_or(0));
-        self.slot.open(Open::Before);
+        self.reopen();
         saved
+    }
+
+    /// Closes the gate for that long, to see what a pause does to its callers. In its turn: a restart would find the gate
+    /// closed and give up.
+    pub fn pause(&self, pause: Duration) -> Result<()> {
+        let _one = held(&self.swaps.one);
+        self.must_live()?;
+        self.close(1)?;
+        std::thread::sleep(pause);
+        self.reopen();
+        Ok(())
+    }
+
+    /// The instance behind the gate is the one before; what was done to it there may have spoiled it.
+    fn reopen(&self) {
+        self.slot.open(Open::Before);
+        if self.slot.health() == Health::Restarting {
+            self.begin_restart();
+        }
     }
 
     fn load_state(&self, to: &Object, state: &[u8], shape: u64) -> Result<*mut c_void> {
@@ -567,13 +601,10 @@ impl Super {
 
     /// Nobody enters the instance any more, until there is a new one.
     pub fn spoil(&self, abandoned: bool) {
-        let on_panic = self.current().ops().on_panic;
-        let restart = on_panic == abi::BENTO_ON_PANIC_RESTART && !self.is_dying() && self.may_restart();
-        if self.slot.spoil(restart, abandoned) && !restart {
-            let why = match on_panic {
-                abi::BENTO_ON_PANIC_RESTART if !self.is_dying() => "too many restarts within a minute; ",
-                _ => "",
-            };
+        let wanted = self.current().ops().on_panic == abi::BENTO_ON_PANIC_RESTART;
+        let restart = wanted && self.may_restart();
+        if self.slot.spoil(restart, abandoned) == Some(Health::Quarantined) {
+            let why = if wanted && !restart { "too many restarts within a minute; " } else { "" };
             self.log(
                 abi::BENTO_LOG_ERR,
                 format_args!("{why}quarantined: every call gets EIO until it is upgraded, restarted or unmounted"),
@@ -626,9 +657,6 @@ impl Super {
         let _one = held(&self.swaps.one);
         if self.slot.health() != Health::Restarting {
             return;
-        }
-        if self.is_dying() {
-            return self.slot.quarantine();
         }
         held(&self.swaps.restarts).push_back(Instant::now());
         self.swaps.restart_count.fetch_add(1, Ordering::Relaxed);

@@ -234,7 +234,7 @@ fn a_call_that_is_abandoned_while_the_gate_closes() {
 fn callers_wait_for_a_restart_and_get_the_new_instance() {
     model(|| {
         let world = World::new();
-        assert!(world.slot.spoil(true, false));
+        assert_eq!(world.slot.spoil(true, false), Some(Health::Restarting));
         let there = Arc::clone(&world);
         let caller = thread::spawn(move || there.call());
         world.swap().unwrap();
@@ -252,6 +252,22 @@ fn a_restart_that_fails_lets_its_waiters_go() {
         world.close().unwrap();
         world.slot.open(Open::Quarantine);
         assert_eq!(caller.join().unwrap(), Err(Errno::EIO));
+    });
+}
+
+#[test]
+fn nobody_waits_for_a_restart_at_the_end_of_a_mount() {
+    model(|| {
+        let world = World::new();
+        let there = Arc::clone(&world);
+        // Its restart never comes: whoever unmounts has the turn.
+        let spoiler = thread::spawn(move || there.slot.spoil(true, false));
+        let there = Arc::clone(&world);
+        let caller = thread::spawn(move || there.call());
+        world.slot.no_more_restarts();
+        assert!(matches!(caller.join().unwrap(), Ok(1) | Err(Errno::EIO)));
+        assert!(spoiler.join().unwrap().is_some());
+        assert_eq!((world.call(), world.slot.health()), (Err(Errno::EIO), Health::Quarantined));
     });
 }
 

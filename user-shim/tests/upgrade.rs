@@ -171,9 +171,8 @@ fn a_panic_in_save() {
 #[test]
 fn another_abi_another_name_another_way_to_keep_data() {
     let (fs, file) = mounted("");
-    let mut ops = *Object::of::<Bytes2>().ops();
-    ops.abi += 1;
-    refused(&fs, &file, fs.upgrade_over(Object::over(Box::leak(Box::new(ops)))), Errno::EINVAL, "built for ABI");
+    let other = changed::<Bytes2>(|ops| ops.abi += 1);
+    refused(&fs, &file, fs.upgrade_over(other), Errno::EINVAL, "built for ABI");
     end(&fs, file);
 
     let (fs, file) = mounted("");
@@ -187,15 +186,34 @@ fn another_abi_another_name_another_way_to_keep_data() {
     end(&fs, file);
 
     let (fs, file) = mounted("");
-    let mut ops = *Object::of::<Bytes2>().ops();
-    ops.data = abi::BENTO_DATA_RESIDENT;
-    refused(&fs, &file, fs.upgrade_over(Object::over(Box::leak(Box::new(ops)))), Errno::EINVAL, "another way");
+    let other = changed::<Bytes2>(|ops| ops.data = abi::BENTO_DATA_RESIDENT);
+    refused(&fs, &file, fs.upgrade_over(other), Errno::EINVAL, "another way");
     end(&fs, file);
 
     let (fs, file) = mounted("");
-    let mut ops = *Object::of::<Bytes2>().ops();
-    ops.loads.count = 1;
-    refused(&fs, &file, fs.upgrade_over(Object::over(Box::leak(Box::new(ops)))), Errno::EINVAL, "none in common");
+    let other = changed::<Bytes2>(|ops| ops.loads.count = 1);
+    refused(&fs, &file, fs.upgrade_over(other), Errno::EINVAL, "none in common");
+    end(&fs, file);
+}
+
+/// `change` of that version's table.
+fn changed<F: bento::fs::FileSystem>(change: impl FnOnce(&mut abi::bento_ops)) -> Object {
+    let mut ops = *Object::of::<F>().ops();
+    change(&mut ops);
+    Object::over(Box::leak(Box::new(ops)))
+}
+
+#[test]
+fn the_version_that_runs_is_no_upgrade() {
+    let (fs, file) = mounted("");
+    refused(&fs, &file, fs.upgrade::<Bytes1>(), Errno::EINVAL, "it is the one that runs");
+    // Unless nobody can enter it.
+    fs.upgrade_to(1).unwrap();
+    spoil(&fs);
+    assert_eq!(fs.health(), Health::Quarantined);
+    fs.upgrade_to(1).unwrap();
+    fs.remount("").unwrap();
+    serves(&fs, &file);
     end(&fs, file);
 }
 
@@ -233,7 +251,8 @@ fn a_call_that_does_not_leave_is_named_and_two_upgrades_do_not_mix() {
         assert!(began.elapsed() < Duration::from_secs(2));
         let error = first.join().unwrap().unwrap_err();
         assert_eq!(error.errno, Errno::ETIMEDOUT);
-        assert!(error.reason.contains("waited 500ms for statfs"), "{error}");
+        // And nobody who waited at the gate.
+        assert_eq!(error.reason, "waited 500ms for statfs and gave up");
         call.join().unwrap();
     });
     assert_eq!(fs.version(), 1);
@@ -294,6 +313,20 @@ fn a_panic_quarantines_and_an_upgrade_heals() {
     fs.remount("").unwrap();
     serves(&fs, &file);
     end(&fs, file);
+}
+
+#[test]
+fn looking_at_the_state_spoils_it_and_it_is_restarted() {
+    let fs = Harness::mount::<Bytes2>("").unwrap();
+    fs.remount("on=save,kind=lock").unwrap();
+    assert_eq!(fs.state().unwrap_err().errno, Errno::EIO);
+    assert_eq!(fs.health(), Health::Ok);
+    // Meets the lock that the first one left.
+    assert_eq!(fs.state().unwrap_err().errno, Errno::EIO);
+    assert_eq!(fs.wait_for_restart(Duration::from_secs(20)), Health::Ok, "{}", fs.last_swap());
+    assert_eq!(fs.restarts(), 1);
+    assert!(fs.stat("/").unwrap().is_dir());
+    fs.unmount().unwrap();
 }
 
 #[test]

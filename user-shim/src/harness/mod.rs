@@ -152,7 +152,7 @@ impl Harness {
         Ok(Harness { root: Task { sb, caller: Caller::ROOT }, front })
     }
 
-    fn sb(&self) -> &Arc<Super> {
+    pub(crate) fn sb(&self) -> &Arc<Super> {
         &self.root.sb
     }
 
