@@ -30,8 +30,8 @@
 //!    comes before, while calls still enter. Not within the timeout (1 s unless set): the gate is open
 //!    again, `ETIMEDOUT`, and the message names the handler that was waited for. The pause begins here.
 //! 3. **save** (`save`): the instance is borrowed. With an abandoned instance this step is left out.
-//! 4. **load** (`load`): a new instance from those bytes. Without bytes (abandoned, or `save` failed and a restart or a
-//!    quarantined slot is at stake): `mount` of `to` with `BENTO_WHY_RESTART`, unless data are resident: those have no device.
+//! 4. **load** (`load`): a new instance from those bytes. Without bytes (abandoned, or `save` failed on a slot that nobody
+//!    could enter anyway): `mount` of `to` with `BENTO_WHY_RESTART`, unless data are resident: those have no device.
 //! 5. **swap**: instance, version and presence bits are exchanged, the generation grows. The old instance and its version
 //!    become the slot's **old epoch**.
 //! 6. **open** the gate. The pause ends; one log line with it, and the figures in sysfs.

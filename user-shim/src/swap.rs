@@ -193,7 +193,6 @@ fn slice(shapes: &abi::bento_shapes) -> &[u64] {
 struct Plan {
     from: Arc<Object>,
     to: Arc<Object>,
-    restart: bool,
     /// `None`: the instance was abandoned already.
     shape: Option<u64>,
     inode_shape: Option<u64>,
@@ -391,7 +390,7 @@ impl Super {
                 (Some(shape), self.choose_inode(&from, &to)?)
             }
         };
-        Ok(Plan { from, to, restart, shape, inode_shape })
+        Ok(Plan { from, to, shape, inode_shape })
     }
 
     /// How inode data cross; `None`: they are loaded again.
@@ -460,7 +459,7 @@ impl Super {
         let mut done = Swapped::default();
         let began = Instant::now();
         // What `save` itself spoils is for `on_panic` to say.
-        let spoiled = plan.restart || self.slot.health() != Health::Ok;
+        let spoiled = self.slot.health() != Health::Ok;
         let saved = match plan.shape.filter(|_| !self.slot.is_abandoned()) {
             None => refuse(Errno::EIO, "its instance was abandoned"),
             Some(shape) => self.save(&plan.from, shape).map(|bytes| (bytes, shape)),

@@ -135,10 +135,10 @@ fn an_upgrade_heals_what_was_quarantined() {
 }
 
 #[test]
-fn an_upgrade_needs_no_call_to_meet_the_lock_first() {
+fn a_swap_needs_no_call_to_meet_the_lock_first() {
     let (fs, file) = mounted();
     assert_eq!(fs.mkdir("/d", 0o755), Err(Errno::EIO));
-    fs.upgrade::<NoteFs>().unwrap();
+    fs.restart().unwrap();
     is_whole_again(&fs, &file);
     file.close().unwrap();
     fs.unmount().unwrap();
