@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# Replacing a running file system. PARTS: survive, refuse, modules, storm, faulty, restarts; WHERE is kernel or fuse;
-# SWAPS and RESTARTS say how many, REST how many milliseconds lie between two swaps.
+# Replacing a running file system. PARTS: survive, refuse, mend, modules, tool, storm, faulty, restarts; WHERE is kernel
+# or fuse; SWAPS and RESTARTS say how many, REST how many milliseconds lie between two swaps.
 . "$(dirname "$0")/lib.sh"
 unset XDG_RUNTIME_DIR
 dir=/mnt/u
@@ -39,11 +39,61 @@ down() {
 # faults OPTIONS: what fails from now on; bytesfs. FUSE knows no remount with options.
 faults() { if [ $WHERE = fuse ]; then put options "$1"; else mount -o remount,"$1" none $dir; fi; }
 
+# load_begin, load_end BESIDE: traffic on $dir in between, of which no call may fail.
+load_begin() {
+    rm -f /tmp/stop
+    mkdir $dir/load
+    $bin/load $dir/load 2 /tmp/stop > /tmp/load.log & load=$!
+}
+load_end() {
+    local code
+    touch /tmp/stop
+    wait $load
+    code=$?
+    cat /tmp/load.log
+    same "no call fails beside $1" 0 $code
+}
+
+# fsx_loop: fsx on $dir, over and over until /tmp/stop is there; fsx_end: it read what it had written.
+fsx_loop() {
+    local seed=0
+    rm -f /tmp/storm.fsx
+    until [ -e /tmp/stop ]; do
+        seed=$((seed + 1))
+        $bin/fsx -f $here/fsx.toml -S $seed -N 3000 -P /tmp $dir/fsx-file > /tmp/storm.fsx.log 2>&1 || { echo bad > /tmp/storm.fsx; return; }
+        echo "fine $seed" > /tmp/storm.fsx
+    done
+}
+fsx_end() {
+    wait $fsx
+    check "fsx read what it had written ($(cat /tmp/storm.fsx))" grep -q fine /tmp/storm.fsx
+    grep -q bad /tmp/storm.fsx && tail -n 5 /tmp/storm.fsx.log
+}
+
+# until_attr NAME VALUE: within ten seconds.
+until_attr() {
+    local i
+    for i in $(seq 100); do
+        [ "$(attr $1)" = "$2" ] && return
+        sleep 0.1
+    done
+    return 1
+}
+
 # One command a swap, for survive: its name is in every line.
 cat > /tmp/swaps << 'SWAPS'
 upgrade() { $bin/swap $slot 1 $new; }
 downgrade() { $bin/swap $slot 1 1; }
 restart() { $bin/swap $slot 1 restart; }
+# The faults are set before there are dirty pages: a remount writes them back.
+restart_armed() { restart && faults on=statfs,kind=lock; }
+
+# A panic with a lock of the instance held; the next call meets it, and asks for a restart.
+restart_after_panic() {
+    local before=$(attr restarts) call
+    for call in panics meets; do stat -f $dir > /dev/null 2>&1 && { echo "# no call $call"; return 1; }; done
+    until_attr restarts $((before + 1)) && until_attr health ok && faults on=,kind=error
+}
 
 # not_upgraded FAULTS PATTERN [TO]: with these faults the upgrade fails, says PATTERN, and version 1 goes on.
 not_upgraded() {
@@ -66,14 +116,14 @@ not_upgraded() {
 SWAPS
 command_file() {
     { printf '#!/bin/bash\nbin=%s slot=%s new=%s dir=%s WHERE=%s\n' "$bin" "$slot" "$new" "$dir" $WHERE
-        declare -f faults put
+        declare -f attr faults put until_attr
         printf '. /tmp/swaps\n%s\n' "$2"; } > /tmp/do/"$1"
     chmod +x /tmp/do/"$1"
 }
 commands() {
     mkdir -p /tmp/do
     local act
-    for act in upgrade downgrade restart; do command_file $act $act; done
+    for act in upgrade downgrade restart restart_armed restart_after_panic; do command_file $act $act; done
     PATH=/tmp/do:$PATH
 }
 
@@ -96,12 +146,55 @@ part_survive() {
         without=""
         [ $fs = memfs ] && without="freeze"
         [ $WHERE = fuse ] && without="freeze"
-        program survive $dir "$without" upgrade downgrade upgrade restart downgrade
+        acts="restart"
+        [ $fs = bytesfs ] && acts="restart_armed restart_after_panic"
+        program survive $dir "$without" upgrade downgrade upgrade $acts downgrade
         same "$fs is healthy" ok "$(attr health)"
         [ $fs = memfs ] && check "bentoctl state names the fields" sh -c "$ctl state $dir | grep '1 /next_ino/: [0-9]'"
         down
         count_after $fs
     done
+}
+
+# slow FAULTS PATTERN…: a statfs that takes seconds, and an upgrade that gives up and says each PATTERN; slow_end: it ends.
+slow() {
+    faults $1
+    stat -f $dir > /dev/null & slow=$!
+    sleep 0.5
+    $bin/swap -f $slot 1 $new > /tmp/slow
+    kill -0 $slow 2> /dev/null || not_ok "the slow call ($1) was over at once"
+    shift
+    for pattern in "$@"; do
+        check "an upgrade does not wait for ever, and says for what" grep -qE "$pattern" /tmp/slow
+    done
+    same "version 1 stays" 1 "$(attr version)"
+}
+slow_end() {
+    wait $slow
+    same "the slow call succeeds" 0 $?
+    faults on=,kind=error
+}
+
+# The mount goes away while it is upgraded: by itself, and below traffic that ends later.
+mount_away() {
+    local i rounds=10
+    [ $WHERE = fuse ] && rounds=4
+    for i in $(seq $rounds); do
+        up bytesfs
+        echo $i > $dir/file
+        [ $((i % 5)) = 1 ] && load_begin
+        $bin/swap -f $slot 4 $new 1 > /dev/null 2>&1 & racer=$!
+        if [ $((i % 5)) = 1 ]; then
+            umount -l $dir
+            sleep 0.1
+            load_end "a mount that goes away"
+        else
+            umount $dir 2> /dev/null || { sleep 0.2; umount $dir || not_ok "unmount beside an upgrade"; }
+        fi
+        wait $racer
+        if [ $WHERE = fuse ]; then wait $daemon; same "the daemon ends" 0 $?; fi
+    done
+    ok "mounts go away while they are upgraded"
 }
 
 # An upgrade that fails: the old version serves on, and no call fails beside it.
@@ -139,6 +232,7 @@ PYTHON
 
     # Two at once: one of them, or one after the other.
     echo one > $dir/file
+    load_begin
     for i in 1 2 3 4 5; do
         $bin/swap -f $slot 2 $new 1 > /tmp/race1 & one=$!
         $bin/swap -f $slot 2 $new 1 > /tmp/race2 & two=$!
@@ -150,39 +244,21 @@ PYTHON
 
     # A handler that takes its time: the wait is bounded, and the handler is named. Not in a kernel where one that
     # computes lets nobody else run (SLOW is empty).
+    # The same where others wait inside the gate for a lock that it holds.
     if [ -n "$SLOW" ]; then
         put timeout_ms 300
-        faults on=statfs,kind=slow
-        stat -f $dir > /dev/null & slow=$!
-        sleep 0.5
-        if kill -0 $slow 2> /dev/null; then
-            $bin/swap -f $slot 1 $new > /tmp/slow
-            check "an upgrade does not wait for ever, and says for what" grep -q 'failed.*statfs' /tmp/slow
-            check "meanwhile calls go on" timeout 20 cat $dir/file
-        else
-            not_ok "the slow call was over at once"
-        fi
-        wait $slow
-        faults on=,kind=error
+        slow on=statfs,kind=slow 'failed.*statfs'
+        check "meanwhile calls go on" timeout 20 cat $dir/file
+        slow_end
+        slow on=all,kind=wait 'failed.*statfs' 'failed.*(create|mkdir|lookup|permission|getattr|open|write|rename|unlink)'
+        slow_end
         put timeout_ms 1000
     fi
     check "an upgrade succeeds now" $bin/swap $slot 1 $new
-    if [ $WHERE = kernel ]; then
-        check "a client that is interrupted harms nothing" sh -c "timeout -s INT 0.02 $ctl downgrade $dir || true; sleep 1; cat $dir/file"
-    fi
+    check "a client that is interrupted harms nothing" sh -c "timeout -s INT 0.02 $ctl downgrade $dir || true; sleep 1; cat $dir/file"
+    load_end "races, slow handlers and an interrupted client"
     down
-    # The mount goes away meanwhile.
-    if [ $WHERE = kernel ]; then
-        for i in $(seq 10); do
-            up bytesfs
-            echo $i > $dir/file
-            (for j in 1 2 3 4; do echo 2 > $slot/upgrade; echo 1 > $slot/upgrade; done) > /dev/null 2>&1 &
-            racer=$!
-            umount $dir 2> /dev/null || { sleep 0.2; umount $dir || not_ok "unmount beside an upgrade"; }
-            wait $racer
-        done
-        ok "mounts go away while they are upgraded"
-    fi
+    mount_away
     count_after bytesfs
 
     # What a panic leaves behind: one inode, or the instance; healed without unmounting.
@@ -219,6 +295,88 @@ PYTHON
     down
 }
 
+# What a version that is restarted after a panic (2) does then, and when it is no more.
+part_mend() {
+    local i
+    count_before bytesfs
+    up bytesfs
+    echo kept > $dir/file
+    exec 6< $dir/file
+    upgrade > /dev/null
+    put restart_limit 2
+    faults on=statfs,kind=lock
+    for i in 1 2 3; do
+        refuse "panic $i, with the instance's lock held" "nput/output" stat -f $dir
+        refuse "which is met" "nput/output" stat -f $dir
+        [ $i = 3 ] && break
+        until_attr restarts $i
+        same "restart $i within the minute" "ok $i" "$(until_attr health ok; attr health) $(attr restarts)"
+        same "has the file" kept "$(cat $dir/file)"
+    done
+    until_attr health quarantined
+    same "a third one is too many" "quarantined 2" "$(attr health) $(attr restarts)"
+    if [ $WHERE = fuse ]; then said="cat /tmp/daemon.log"; else said=dmesg; fi
+    check "and the log says so" sh -c "$said | grep -qE '(more than 2|too many) restarts within a minute'"
+    refuse "every call" "nput/output" cat $dir/file
+    check "another version heals it" $bin/swap $slot 1 1
+    faults on=,kind=error
+    same "healthy" "ok 1" "$(attr health) $(attr version)"
+    same "with the file" kept "$(cat $dir/file)"
+    same "and who has it open" kept "$(cat <&6)"
+    exec 6<&-
+    down
+    count_after bytesfs
+
+    # An instance that was abandoned has no state: it is made again by mount. Here the device is the instance's memory, so
+    # it comes empty; what is open stays open. The file that does has a number that the new instance gives nobody soon.
+    up bytesfs
+    upgrade > /dev/null
+    for i in 1 2 3 4 5 6 7 8; do echo "file $i" > $dir/$i; done
+    rm $dir/[1-7]
+    # A process of its own: closing a file that the device does not have is an error, at which this one would stumble.
+    (failures=0; abandon; exit $failures) 6< $dir 7< $dir/8
+    failures=$((failures + $?))
+    down
+}
+
+# Descriptor 6 is $dir, 7 is file 8 in it.
+abandon() {
+    local line before=$(attr restarts)
+    faults on=statfs,kind=drop
+    refuse "an abandoned call" "nput/output" stat -f $dir
+    until_attr restarts $((before + 1))
+    same "the instance is made again" "ok $((before + 1)) 2" "$(until_attr health ok; attr health) $(attr restarts) $(attr version)"
+    faults on=,kind=error
+    check "the call that was struck succeeds now" stat -f $dir
+    same "from the device, which is empty" "" "$(ls $dir)"
+    check "an open directory goes on" ls /proc/self/fd/6/
+    if [ $WHERE = kernel ]; then
+        read -r line <&7
+        same "so does what the cache has of an open file" "file 8" "$line"
+    else
+        refuse "an open file is not there, as it is not on the device" "Stale" cat <&7
+    fi
+    check "new files come" sh -c "mkdir $dir/d && echo new > $dir/d/f && mv $dir/d/f $dir/new && rmdir $dir/d"
+    same "and are read" new "$(cat $dir/new)"
+    $bin/swap $slot 1 restart > /dev/null
+    same "also after a restart from the state" new "$(cat $dir/new)"
+    rm $dir/new
+}
+
+# Upgrades $dir's memfs and closes the gate at once, for two seconds: true when inodes of version 1 are held back by it.
+held_sweep() {
+    local before now left gate
+    read -r before < $slot/swaps
+    now=$before
+    echo 2 > $slot/upgrade
+    # No processes here: the sweep takes milliseconds.
+    while [ $now = $before ]; do read -r now < $slot/swaps; done
+    echo 2000 > $slot/gate
+    # In this order: what is left once the gate is closed stays; but for one inode that is just being moved.
+    while read -r gate < $slot/gate && read -r left < $slot/sweep_left && [ $left != 0 ] && [ $gate = open ]; do :; done
+    [ $gate = closed ] && [ $left -gt 1 ]
+}
+
 # The kernel's modules: several mounts, the default, and when a module may go.
 part_modules() {
     [ $WHERE = kernel ] || return
@@ -231,9 +389,26 @@ part_modules() {
     echo before > $dir/file
     cp -r /etc $dir/etc
     check "both versions are listed" sh -c 'grep -q "^1 memfs_v1" /sys/fs/bento/memfs/versions && grep -q "^2 memfs_v2" /sys/fs/bento/memfs/versions'
-    check "upgrade one mount" $bin/swap $slot 1 2
-    same "the other keeps its version" 1 "$(cat $slot2/version)"
-    check "upgrade the other" $bin/swap $slot2 1 2
+    check "upgrade one mount" $bin/swap $slot2 1 2
+    same "the other keeps its version" 1 "$(cat $slot/version)"
+    until_attr sweep_left 0
+    mkdir $dir/many
+    # User-mode Linux moves a thousand in a millisecond, and its one processor only changes hands at a tick.
+    many=20000
+    [ -n "$SMALL" ] && many=5000
+    (cd $dir/many && seq $many | xargs touch)
+    held=
+    for i in $(seq 20); do
+        held_sweep && { held=1; break; }
+        echo 1 > $slot/upgrade
+        until_attr version 1
+        until_attr sweep_left 0
+    done
+    same "inodes of version 1 are left after an upgrade" 1 "$held"
+    refuse "so its module stays" "in use" rmmod memfs_v1
+    check "they were held back all the time" grep -qE '^closed [1-9]' <<< "$(echo $(cat $slot/gate $slot/sweep_left))"
+    same "at the new version" 2 "$(cat $slot/version)"
+    rm -r $dir/many
     for i in $(seq 50); do [ "$(cat $slot/sweep_left)" = 0 ] && break; sleep 0.1; done
     same "the sweep ends" 0 "$(cat $slot/sweep_left)"
     sleep 0.5
@@ -271,6 +446,49 @@ part_modules() {
     count_after memfs
 }
 
+# bentoctl on one mount, and the tracepoint.
+part_tool() {
+    local tracing=/sys/kernel/tracing to= generation
+    up memfs
+    # A daemon is told which object; later it knows it.
+    [ $WHERE = fuse ] && to=$new
+    echo old > $dir/old
+    $ctl versions --json $dir > /tmp/before.json
+    check "bentoctl upgrade" $ctl upgrade $dir $to
+    same "is version 2" 2 "$(attr version)"
+    $ctl versions --json $dir > /tmp/after.json
+    refuse "no later version" "no later one is loaded" $ctl upgrade $dir
+    cp $dir/old $dir/copy
+    check "bentoctl provenance" sh -c "$ctl provenance $dir/copy | grep -q 'create.*cp'"
+    check "bentoctl restart" sh -c "$ctl restart $dir | grep -q '2 restarted'"
+    generation=$(attr generation)
+    $ctl restart --json $dir > /tmp/restart.json
+    check "is a new instance" test "$(attr generation)" -gt "$generation"
+    # All at once: under emulation each Python takes seconds.
+    check "bentoctl --json: versions and restart" python3 -c '
+import json
+before, after, restart = (json.load(open("/tmp/" + name + ".json")) for name in ("before", "after", "restart"))
+runs = lambda versions: [one["version"] for one in versions if one["runs"]]
+assert (runs(before), runs(after)) == ([1], [2]), (before, after)
+[one] = restart
+assert one["swap"]["ok"] and one["swap"]["what"] == "restart", one'
+    check "bentoctl downgrade" $ctl downgrade $dir
+    same "is version 1" 1 "$(attr version)"
+    check "bentoctl upgrade finds the later version" $ctl upgrade $dir
+    same "which is 2" 2 "$(attr version)"
+    same "the files are there" "old old" "$(echo $(cat $dir/old $dir/copy))"
+    if [ -n "$TRACE" ]; then
+        mountpoint -q $tracing || mount -t tracefs none $tracing
+        check "the tracepoint is there" sh -c "echo 1 > $tracing/events/bento/bento_swap/enable"
+        check "three swaps" $bin/swap $slot 3 1 2 restart
+        echo 0 > $tracing/events/bento/bento_swap/enable
+        sed -n 's/.* bento_swap: /# /p' $tracing/trace
+        same "are three events" "downgrade 2 -> 1 err 0, upgrade 1 -> 2 err 0, restart 2 -> 2 err 0," \
+            "$(echo $(sed -n 's/.* bento_swap: dev [0-9:]* \(.* err [-0-9]*\) pause_ns [1-9].*/\1,/p' $tracing/trace))"
+    fi
+    down
+}
+
 # storm: upgrades to and fro under fsx, git, and metadata from two tasks.
 part_storm() {
     local source=/bento/repository.git
@@ -285,14 +503,7 @@ part_storm() {
         source=/tmp/small/.git
     fi
     cd /tmp || exit
-    (
-        seed=0
-        until [ -e /tmp/stop ]; do
-            seed=$((seed + 1))
-            $bin/fsx -f $here/fsx.toml -S $seed -N 3000 -P /tmp $dir/fsx-file > /tmp/storm.fsx.log 2>&1 || { echo bad > /tmp/storm.fsx; exit; }
-            echo "fine $seed" > /tmp/storm.fsx
-        done
-    ) & fsx=$!
+    fsx_loop & fsx=$!
     (
         turn=0
         until [ -e /tmp/stop ]; do
@@ -302,8 +513,7 @@ part_storm() {
             echo "fine $turn" > /tmp/storm.git
         done
     ) & git=$!
-    mkdir $dir/load
-    $bin/load $dir/load 2 /tmp/stop > /tmp/storm.load & load=$!
+    load_begin
     sleep 1
     $bin/swap $slot 1 $new > /dev/null # a daemon knows it by number from now on
     # Between two swaps the load gets some milliseconds, and inodes follow.
@@ -311,13 +521,10 @@ part_storm() {
     code=$?
     sed 's/^/# /' /tmp/storm.swap
     same "every one of ${SWAPS:-1000} swaps succeeds" 0 $code
-    touch /tmp/stop
-    wait $fsx $git $load
-    cat /tmp/storm.load
-    check "no call of the metadata load failed" sh -c '! grep "^not ok" /tmp/storm.load'
-    check "fsx read what it had written ($(cat /tmp/storm.fsx))" grep -q fine /tmp/storm.fsx
+    load_end "the swaps"
+    fsx_end
+    wait $git
     check "git cloned and checked ($(cat /tmp/storm.git))" grep -q fine /tmp/storm.git
-    grep -q bad /tmp/storm.fsx && tail -n 5 /tmp/storm.fsx.log
     grep -q bad /tmp/storm.git && tail -n 5 /tmp/storm.git.log
     same "healthy" ok "$(attr health)"
     cd /
@@ -330,9 +537,8 @@ part_faulty() {
     local kind each=$((${SWAPS:-1000} / 5))
     count_before bytesfs
     up bytesfs
-    rm -f /tmp/stop
-    mkdir $dir/load
-    $bin/load $dir/load 2 /tmp/stop > /tmp/storm.load & load=$!
+    load_begin
+    fsx_loop & fsx=$!
     $bin/swap $slot 1 $new > /dev/null
     for kind in error panic index alloc drop; do
         faults on=load,kind=$kind,every=10
@@ -341,10 +547,8 @@ part_faulty() {
         sed "s/^/# $kind: /" /tmp/storm.swap
         check "one load in ten fails with $kind" awk -v n=$each '/^swaps/ { split($2, ok, "="); split($3, failed, "="); if (failed[2] * 25 < n || ok[2] * 2 < n) exit 1 }' /tmp/storm.swap
     done
-    touch /tmp/stop
-    wait $load
-    cat /tmp/storm.load
-    check "no call failed" sh -c '! grep "^not ok" /tmp/storm.load'
+    load_end "failing loads"
+    fsx_end
     same "healthy" ok "$(attr health)"
     down
     [ $WHERE = fuse ] && return

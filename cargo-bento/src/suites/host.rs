@@ -260,6 +260,15 @@ pub fn explains(place: &Place, _: &Stage) -> Result<Tally> {
     Ok(tally)
 }
 
+/// The story of the README's main command, in the kernel that boots fastest.
+pub fn demo(place: &Place, _: &Stage) -> Result<Tally> {
+    let program = std::env::current_exe().context("this program does not know its own path")?;
+    match ui::pass_through(Command::new(program).args(["demo", "--kernel", "uml"]).current_dir(&place.root))? {
+        0 => Ok(Tally::ONE),
+        code => bail!("cargo bento demo ended with {code}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -113,6 +113,7 @@ pub fn stages() -> Vec<Stage> {
         host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]),
         guest("smoke-uml", "uml", "", "mount, use, unload in user-mode Linux", guest::smoke).after(UML),
         guest("upgrade-uml", "uml", "", "what an upgrade must not touch; upgrades that fail", upgrade::once).after(UML),
+        host("demo", "cargo bento demo: a clone, an upgrade below it, provenance", host::demo).after(UML),
         guest("upgrade-storm-uml", "uml", "", "1,000 upgrades under load, on a large repository", upgrade::storm)
             .after(UML),
         guest("containment-uml", "uml", "", "each fault in each handler", guest::containment).after(UML),

@@ -6,12 +6,13 @@ use anyhow::Result;
 
 use super::guest::{self, limited, setting};
 use super::{Place, Stage, Tally, tools, user};
-use crate::fetch;
+use crate::fetch::{self, Arch};
 use crate::vm::RunSpec;
 
 /// Parts of `tests/suites/upgrade.sh`.
-const ONCE: &str = "survive refuse modules";
+const ONCE: &str = "survive refuse mend modules tool";
 const STORM: &str = "storm faulty restarts";
+const FUSE: &str = "survive refuse mend tool storm faulty restarts";
 
 const MODULES: [&str; 4] = ["memfs", "memfs_v2", "bytesfs", "bytesfs_v2"];
 
@@ -43,6 +44,8 @@ fn in_kernel(place: &Place, stage: &Stage, parts: &str, times: Times) -> Result<
     }
     // Slim user-mode Linux has one processor and no preemption at all.
     setting(&mut spec, "SLOW", if kernel.name == "uml" { "" } else { "1" });
+    // User-mode Linux is built without CONFIG_FTRACE, and so without tracepoints.
+    setting(&mut spec, "TRACE", if kernel.arch == Arch::Um { "" } else { "1" });
     setting(&mut spec, "WHERE", "kernel");
     guest::run(place, stage, &tuned(place, spec, parts, times)?)
 }
@@ -52,7 +55,7 @@ pub fn over_fuse(place: &Place, stage: &Stage) -> Result<Tally> {
     let mut spec = user::spec(place, stage, &kernel, "upgrade")?;
     setting(&mut spec, "WHERE", "fuse");
     setting(&mut spec, "SLOW", "1");
-    guest::run(place, stage, &tuned(place, spec, "survive refuse storm faulty restarts", Times(100, 100, 100))?)
+    guest::run(place, stage, &tuned(place, spec, FUSE, Times(100, 100, 100))?)
 }
 
 fn tuned<'k>(place: &Place, mut spec: RunSpec<'k>, parts: &str, times: Times) -> Result<RunSpec<'k>> {

@@ -11,6 +11,7 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <poll.h>
@@ -185,11 +186,16 @@ struct handle {
 	unsigned char space[128];
 };
 
+/* A listing by getdents64 in small pieces: a large buffer, as readdir's, would hold all names before the swap. */
+struct listing {
+	int fd, count, stray;
+	unsigned char seen[NAMES];
+};
+
 struct all {
 	int file, append, gone, dirty, shared_fd, private_fd, lock, watch, here;
 	unsigned char *shared, *private;
-	DIR *dir;
-	unsigned char seen[NAMES];
+	struct listing listing, long_listing; /* of one swap; across all of them */
 	struct handle handle, dir_handle;
 	struct helper record, flock, other, cwd, program;
 	long length;
@@ -261,17 +267,53 @@ static void set_up(struct all *all)
 	all->length = 0;
 }
 
-/* What stands half-way when the swap comes. */
-static void before(struct all *all, int round)
+static void list_open(struct listing *listing)
 {
-	memset(all->seen, 0, sizeof all->seen);
-	all->dir = opendir("names");
-	for (int i = 0; i < NAMES / 3; i++) {
-		struct dirent *entry = readdir(all->dir);
+	memset(listing, 0, sizeof *listing);
+	listing->fd = open("names", O_RDONLY | O_DIRECTORY);
+}
 
-		if (entry && entry->d_name[0] == 'n')
-			all->seen[atoi(entry->d_name + 1)]++;
-	}
+/* Reads on until `count` of the names were seen, or to the end. */
+static void list_on(struct listing *listing, int count)
+{
+	char entries[512];
+	long len;
+
+	while (listing->count < count && (len = syscall(SYS_getdents64, listing->fd, entries, sizeof entries)) > 0)
+		for (long at = 0; at < len; at += ((struct dirent64 *)(entries + at))->d_reclen) {
+			struct dirent64 *entry = (void *)(entries + at);
+			int number = atoi(entry->d_name + 1);
+
+			if (entry->d_name[0] != 'n')
+				continue; /* dots, and what comes and goes meanwhile */
+			if (number < 0 || number >= NAMES)
+				listing->stray++;
+			else
+				listing->seen[number]++;
+			listing->count++;
+		}
+}
+
+/* To the end: how many names were there exactly once. */
+static int list_end(struct listing *listing)
+{
+	int once = 0;
+
+	list_on(listing, INT_MAX);
+	close(listing->fd);
+	for (int i = 0; i < NAMES; i++)
+		once += listing->seen[i] == 1;
+	return once - listing->stray;
+}
+
+/* What stands half-way when the swap comes. */
+static void before(struct all *all, int round, int rounds)
+{
+	list_open(&all->listing);
+	list_on(&all->listing, NAMES / 3);
+	list_on(&all->long_listing, NAMES * (round + 1) / (rounds + 2));
+	OK("listings are half-way",
+	   all->listing.count >= NAMES / 3 && all->listing.count < NAMES / 2 && all->long_listing.count < NAMES);
 	GIVES("a record lock", 0, record(all->lock, F_SETLK, F_WRLCK));
 	GIVES("a flock", 0, flock(all->lock, LOCK_EX));
 	ask(&all->record, 'r');
@@ -279,20 +321,6 @@ static void before(struct all *all, int round)
 	usleep(50000);
 	all->shared[round] = 0x55;
 	fill(all->dirty, 10 + round, 0, 4 * PAGE);
-}
-
-static int names_seen(struct all *all)
-{
-	struct dirent *entry;
-	int once = 0;
-
-	while ((entry = readdir(all->dir)))
-		if (entry->d_name[0] == 'n')
-			all->seen[atoi(entry->d_name + 1)]++;
-	closedir(all->dir);
-	for (int i = 0; i < NAMES; i++)
-		once += all->seen[i] == 1;
-	return once;
 }
 
 /* The byte that a waiting helper sends when it has got what it waited for; 0 when it has not. */
@@ -355,7 +383,7 @@ static void verify(struct all *all, int round, const char *swap)
 	pwrite(all->private_fd, "\x77", 1, 0);
 	OK(after("a private mapping keeps its copy", swap),
 	   all->private[0] == 0xaa && all->private[2 * PAGE] == byte_of(5, 2 * PAGE));
-	GIVES(after("a listing goes on: each name once", swap), NAMES, names_seen(all));
+	GIVES(after("a listing goes on: each name once", swap), NAMES, list_end(&all->listing));
 	GIVES(after("the record lock holds", swap), 'n', ask(&all->other, 'r'));
 	GIVES(after("the flock holds", swap), 'n', ask(&all->other, 'f'));
 	GIVES(after("who waits for the record lock waits", swap), 0, answer(&all->record, 0));
@@ -418,6 +446,7 @@ int main(int argc, char **argv)
 	struct all all = { 0 };
 	struct traffic *load;
 	struct helper helpers[5];
+	int rounds = argc - 3;
 
 	if (argc > 1 && !strcmp(argv[1], "--echo"))
 		return echo();
@@ -427,16 +456,18 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	without = argv[2];
 	set_up(&all);
+	list_open(&all.long_listing);
 	load = traffic_start(TRAFFIC);
-	for (int round = 0; round < argc - 3; round++) {
+	for (int round = 0; round < rounds; round++) {
 		long calls = load->calls;
 
-		before(&all, round);
+		before(&all, round, rounds);
 		OK(after("success", argv[3 + round]), swapped(argv[3 + round]));
 		verify(&all, round, argv[3 + round]);
 		while (load->calls < calls + 200 && !load->failed)
 			usleep(1000);
 	}
+	GIVES("a listing across all swaps: each name once", NAMES, list_end(&all.long_listing));
 	load->stop = 1;
 	helpers[0] = all.record, helpers[1] = all.flock, helpers[2] = all.other, helpers[3] = all.cwd;
 	helpers[4] = all.program;

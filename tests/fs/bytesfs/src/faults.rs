@@ -13,7 +13,7 @@ pub struct FaultOptions {
     #[option(default = Vec::new())]
     on: Vec<u8>,
     /// `error`, `panic`, `index`, `alloc`, `capacity`, `drop`, `recursion`, `lock`, `hold`; of `statfs` `slow` (three seconds);
-    /// of `getattr` `poison` (with a lock of the inode held).
+    /// of `getattr` `poison` (with a lock of the inode held); `wait`: for a lock, which `statfs` keeps for three seconds.
     #[option(default = b"error".to_vec())]
     kind: Vec<u8>,
     /// One call in so many.
@@ -24,8 +24,20 @@ pub struct FaultOptions {
     errno: u32,
 }
 
-const KINDS: [&[u8]; 11] =
-    [b"error", b"panic", b"index", b"alloc", b"capacity", b"drop", b"recursion", b"lock", b"hold", b"slow", b"poison"];
+const KINDS: [&[u8]; 12] = [
+    b"error",
+    b"panic",
+    b"index",
+    b"alloc",
+    b"capacity",
+    b"drop",
+    b"recursion",
+    b"lock",
+    b"hold",
+    b"slow",
+    b"poison",
+    b"wait",
+];
 
 #[derive(Default)]
 pub struct Faults {
@@ -109,6 +121,7 @@ impl Faults {
                 let _second = PanicsWhenDropped;
                 panic!("the first panic");
             }
+            b"wait" => drop(self.victim.lock()),
             _ => {}
         }
         Ok(())
@@ -132,9 +145,10 @@ impl Faults {
         }
     }
 
-    /// Stays inside the gate for three seconds. At each allocation the kernel may let others run.
+    /// Stays inside the gate for three seconds, with `wait` holding what others wait for. At each allocation the kernel may let others run.
     pub fn slow(&self, now: impl Fn() -> Timestamp) {
-        if !self.is(Op::statfs, b"slow") {
+        let held = self.is(Op::statfs, b"wait").then(|| self.victim.lock());
+        if held.is_none() && !self.is(Op::statfs, b"slow") {
             return;
         }
         let end = now().sec + 4;
