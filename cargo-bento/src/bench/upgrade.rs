@@ -131,7 +131,7 @@ fn gate(counts: &layers::Counts) -> String {
     let getattr = layers::PHASES.iter().position(|phase| *phase == "getattr").unwrap_or_default();
     let count = layers::of(counts, getattr, "gate");
     format!(
-        "- The gate's part of one call (`getattr`): {count} instructions, entering and leaving; 31 and four calls into \
+        "- The gate's part of one call (`getattr`): {count} instructions, entering and leaving; 30 and four calls into \
          RCU while it was a `percpu_ref`.\n"
     )
 }
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_gate_is_found_in_the_budget() {
-        let counts = layers::Counts::from([((0, "shim"), 294 * layers::CALLS), ((0, "gate"), 24 * layers::CALLS)]);
-        assert!(gate(&counts).contains("24 instructions"));
+        let counts = layers::Counts::from([((0, "shim"), 294 * layers::CALLS), ((0, "gate"), 26 * layers::CALLS)]);
+        assert!(gate(&counts).contains("26 instructions"));
     }
 }
