@@ -111,25 +111,27 @@ void bento_ledger_add(struct bento_kcall *kc, struct inode *inode)
 	kc->more->refs[kc->more->count++] = inode;
 }
 
+bool bento_holds(const struct bento_super *bs, const struct bento_inode *pub,
+		 const void *lock)
+{
+	return pub && pub->data && lock >= pub->data &&
+	       lock < pub->data + bs->slot.ops->inode_data_size;
+}
+
 /* The inode among what it borrowed whose data `lock` lies in. */
 struct bento_inode *bento_ledger_find(struct bento_kcall *kc, const void *lock)
 {
-	size_t size = kc->pub.sb->slot.ops->inode_data_size;
+	const struct bento_super *bs = kc->pub.sb;
 	struct bento_more_refs *more;
 	unsigned int i;
 
-#define BENTO_LOOK(ref)                                                        \
-	do {                                                                   \
-		struct bento_inode *pub = bento_pub(ref);                      \
-		if (pub->data && lock >= pub->data && lock < pub->data + size) \
-			return pub;                                            \
-	} while (0)
 	for (i = 0; i < kc->nrefs; i++)
-		BENTO_LOOK(kc->refs[i]);
+		if (bento_holds(bs, bento_pub(kc->refs[i]), lock))
+			return bento_pub(kc->refs[i]);
 	for (more = kc->more; more; more = more->next)
 		for (i = 0; i < more->count; i++)
-			BENTO_LOOK(more->refs[i]);
-#undef BENTO_LOOK
+			if (bento_holds(bs, bento_pub(more->refs[i]), lock))
+				return bento_pub(more->refs[i]);
 	return NULL;
 }
 

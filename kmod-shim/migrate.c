@@ -258,13 +258,6 @@ EXPORT_SYMBOL_GPL(bento_inode_resolve);
 
 /* ---- poisoned locks ---- */
 
-static bool bento_holds(const struct bento_super *bs, const struct bento_inode *pub,
-			const void *lock)
-{
-	return pub && pub->data && lock >= pub->data &&
-	       lock < pub->data + bs->slot.ops->inode_data_size;
-}
-
 /* The inodes in a call's arguments; every block with any begins with one. */
 static unsigned int bento_inodes_of(struct bento_kcall *kc, struct bento_inode **out)
 {

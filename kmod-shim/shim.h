@@ -329,6 +329,9 @@ struct bento_record *bento_find_record(unsigned long sp);
 /* A reference that the call gives back after the gate. */
 void bento_ledger_add(struct bento_kcall *kc, struct inode *inode);
 
+/* Does `lock` lie in that inode's data? */
+bool bento_holds(const struct bento_super *bs, const struct bento_inode *pub,
+		 const void *lock);
 struct bento_inode *bento_ledger_find(struct bento_kcall *kc, const void *lock);
 
 extern struct workqueue_struct *bento_wq;

@@ -24,7 +24,6 @@ struct bento_swap {
 	u64 shape;
 	bool urgent; /* asked for by a panic */
 	bool ill; /* begun on a slot that nobody could enter */
-	bool closed;
 	u32 from, number;
 	struct bento_state state;
 	struct bento_kcall kc;
@@ -90,14 +89,8 @@ static int bento_choose_inode(struct bento_swap *s, const struct bento_epoch *ep
 	*crosses = false;
 	if (READ_ONCE(epoch->abandoned))
 		return 0;
-	if (!to->inode_loads.count) {
-		if (bento_resident(s->bs))
-			return bento_refuse(s, -EINVAL,
-					    "would load inode data again, and a resident mount has nowhere to load them from");
-		return 0;
-	}
 	*crosses = bento_shape_choose(&from->inode_saves, &to->inode_loads, shape);
-	if (!*crosses && from->inode_saves.count)
+	if (!*crosses && from->inode_saves.count && to->inode_loads.count)
 		return bento_refuse_shape(s, "inode data", &from->inode_saves,
 					  &to->inode_loads);
 	if (!*crosses && bento_resident(s->bs))
@@ -190,7 +183,6 @@ static int bento_close(struct bento_swap *s)
 	if (err)
 		return bento_refuse(s, err, "was not entered: %u ms passed, waiting for %s",
 				    ms, who);
-	s->closed = true;
 	s->drained = ktime_get_ns();
 	return 0;
 }

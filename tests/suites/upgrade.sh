@@ -70,10 +70,10 @@ fsx_end() {
     grep -q bad /tmp/storm.fsx && tail -n 5 /tmp/storm.fsx.log
 }
 
-# until_attr NAME VALUE: within ten seconds.
+# until_attr NAME VALUE [TRIES]: within ten seconds, or so many tenths of one.
 until_attr() {
     local i
-    for i in $(seq 100); do
+    for i in $(seq ${3:-100}); do
         [ "$(attr $1)" = "$2" ] && return
         sleep 0.1
     done
@@ -277,7 +277,7 @@ PYTHON
     faults on=getattr,kind=lock
     refuse "a panic with the instance's lock held" "nput/output" stat $dir/2
     refuse "which is met" "nput/output" stat $dir/2
-    for i in 1 2 3 4 5 6 7 8 9 10; do [ "$(attr health)" = quarantined ] && break; sleep 0.1; done
+    until_attr health quarantined 10
     same "quarantines version 1" quarantined "$(attr health)"
     refuse "every call" "nput/output" cat $dir/3
     check "an upgrade heals it" $bin/swap $slot 1 $new
@@ -409,7 +409,7 @@ part_modules() {
     check "they were held back all the time" grep -qE '^closed [1-9]' <<< "$(echo $(cat $slot/gate $slot/sweep_left))"
     same "at the new version" 2 "$(cat $slot/version)"
     rm -r $dir/many
-    for i in $(seq 50); do [ "$(cat $slot/sweep_left)" = 0 ] && break; sleep 0.1; done
+    until_attr sweep_left 0 50
     same "the sweep ends" 0 "$(cat $slot/sweep_left)"
     sleep 0.5
     same "then nothing of version 1 is in use" 0 "$(module_users memfs_v1)"
