@@ -112,6 +112,12 @@ pub static HANDLERS: &[Row] = &[
     )
     .also(&["unfreeze", "unfreeze_fs", "thaw_super"]),
     row(
+        MOUNT,
+        "fn recover(&self, cx: &Context<Self>) -> Result<()>",
+        "The last step of mounting a device that may be written: what an earlier mount left half-way is finished. Not called when an instance is restarted. (`data = \"extents\"`)",
+    )
+    .also(&["orphan_cleanup"]),
+    row(
         CACHE,
         "fn load_inode(&self, cx: &Context<Self>, ino: Ino) -> Result<(Attr, Self::Inode)>",
         "Attributes and data of an inode that is not cached. The first call is for the root.",
@@ -329,4 +335,24 @@ pub static HANDLERS: &[Row] = &[
         "fn get_parent(&self, cx: &Context<Self>, dir: &Inode<Self>) -> Result<Ino>",
         "The directory that contains `dir`: with this handler the mount can be exported over NFS and has file handles.",
     ),
+    row(
+        FILES,
+        "fn map_extents(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, len: u64, extents: &mut Extents) -> Result<()>",
+        "Where a range of the file lies, holes included; may stop early. (`data = \"extents\"`)",
+    )
+    .also(&["iomap_begin", "get_block", "bmap", "fiemap"]),
+    row(
+        FILES,
+        "fn allocate_extents(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, len: u64, how: Allocate, extents: &mut Extents) -> Result<()>",
+        "Allocates what is not allocated yet of a range; may stop early. (`data = \"extents\"`)",
+    )
+    .needs(&[("map_extents", "what was allocated could never be found again")])
+    .also(&["map_blocks"]),
+    row(
+        FILES,
+        "fn convert_extents(&self, cx: &Context<Self>, inode: &Inode<Self>, written: Written) -> Result<()>",
+        "The data of a range have reached the device: what was unwritten there is data from now on. (`data = \"extents\"`)",
+    )
+    .needs(&[("allocate_extents", "nothing else makes extents that are to be converted")])
+    .also(&["end_io", "ioend"]),
 ];

@@ -20,7 +20,7 @@
 #endif
 
 #define BENTO_ABI_MAGIC 0x31544e42u /* "BNT1" */
-#define BENTO_ABI_VERSION 2u
+#define BENTO_ABI_VERSION 3u
 
 #define BENTO_NAME_MAX 255u
 #define BENTO_XATTR_SIZE_MAX 65536u
@@ -34,7 +34,7 @@
  */
 #define BENTO_FOR_EACH_HANDLER(X)                                                   \
 	X(mount) X(unmount) X(statfs) X(sync_fs) X(reconfigure)                \
-	X(freeze) X(thaw)                                                      \
+	X(freeze) X(thaw) X(recover)                                           \
 	X(load_inode) X(write_inode) X(evict_inode) X(forget_inode)            \
 	X(lookup) X(create) X(mkdir) X(mknod) X(symlink) X(link) X(unlink)     \
 	X(rmdir) X(rename) X(tmpfile)                                          \
@@ -43,7 +43,8 @@
 	X(fileattr_get) X(fileattr_set)                                        \
 	X(iterate) X(open) X(release) X(flush) X(fsync)                        \
 	X(read) X(write) X(fallocate) X(ioctl) X(poll) X(seek) X(fadvise)      \
-	X(get_parent)
+	X(get_parent)                                                          \
+	X(map_extents) X(allocate_extents) X(convert_extents)
 
 /*
  * What replaces an instance behind a closed gate, and inode data after it. The
@@ -70,6 +71,7 @@ struct bento_super; /* one mount: its slot, gate and counters */
 struct bento_sink; /* where `read` puts bytes: folios or a buffer of the shim */
 struct bento_source; /* where `write` takes bytes from */
 struct bento_state; /* where `save` puts bytes; grows in the shim */
+struct bento_undo; /* below */
 
 struct bento_time {
 	int64_t sec;
@@ -104,6 +106,8 @@ struct bento_call {
 	/* Runtime's own while a panic unwinds; 0 at entry. */
 	uint32_t unwinding;
 	uint32_t generation; /* of `instance`; never 0 */
+	/* The newest chunk of this call's undo log; NULL outside a transaction. */
+	struct bento_undo *undo;
 };
 
 #define BENTO_OUTCOME_RETURNED 0u /* Ok or Err */
@@ -152,6 +156,12 @@ struct bento_attr {
 	uint32_t flags; /* FS_*_FL as chattr shows them */
 	uint32_t blksize; /* preferred I/O size; 0 = the mount's */
 	uint32_t write_life; /* RWH_WRITE_LIFE_*: a hint, read-only */
+	/* With data = "extents": how much of `size` is backed by bytes that have
+	 * reached the device. That is what may be stored as the size; the shim's
+	 * to change, except by a setattr or an update of the size itself. */
+	uint64_t disk_size;
+	uint32_t project;
+	uint32_t pad;
 };
 
 /* Which fields of bento_attr a setattr or an update carries. */
@@ -167,6 +177,7 @@ struct bento_attr {
 #define BENTO_ATTR_BLOCKS (1u << 9)
 #define BENTO_ATTR_FLAGS (1u << 10)
 #define BENTO_ATTR_GENERATION (1u << 11)
+#define BENTO_ATTR_PROJECT (1u << 12)
 
 struct bento_xattr {
 	struct bento_bytes name; /* with its prefix: "system.posix_acl_access" */
@@ -209,6 +220,14 @@ struct bento_mount_args {
 	uint32_t magic; /* statfs f_type; BENTO_ABI_MAGIC */
 	uint32_t time_granularity; /* ns; 1 */
 	uint32_t name_max; /* 255 */
+	/* With data = "extents", in blocks: free ones, those of them that only
+	 * root (or CAP_SYS_RESOURCE, or these two) may use, and those kept back
+	 * for metadata that writing back delayed allocations needs. From here on
+	 * the shim counts: bento_tx_claim, bento_tx_release. */
+	uint64_t space_free;
+	uint64_t space_root;
+	uint64_t space_margin;
+	uint32_t space_uid, space_gid;
 };
 
 struct bento_unmount_args {
@@ -240,6 +259,7 @@ struct bento_freeze_args {
 	uint32_t pad;
 };
 #define bento_thaw_args bento_freeze_args
+#define bento_recover_args bento_freeze_args
 
 struct bento_load_inode_args {
 	struct bento_inode *inode; /* ino set; handler's data goes in */
@@ -409,6 +429,48 @@ struct bento_write_args {
 	uint32_t write_life;
 	uint32_t pad;
 };
+
+/* ---- data = "extents" ---- */
+
+/* Where a range of a file lies on the device. Bytes, all of them multiples of
+ * the mount's block size. */
+struct bento_extent {
+	uint64_t offset; /* in the file */
+	uint64_t len;
+	uint64_t addr; /* on the device; 0 in a hole */
+	uint32_t flags; /* BENTO_EXTENT_*; 0 = a hole */
+	uint32_t pad;
+};
+
+#define BENTO_EXTENT_MAPPED 1u /* holds data */
+#define BENTO_EXTENT_UNWRITTEN 2u /* allocated; reads as zero until converted */
+#define BENTO_EXTENT_NEW 4u /* with either: allocated by this very call */
+
+/* allocate_extents: the shim sees to it that the bytes reach the device before
+ * the transaction commits; extents may be MAPPED at once. Without it they are
+ * UNWRITTEN, and convert_extents follows when the I/O is done. */
+#define BENTO_ALLOCATE_WRITTEN 1u
+/* `reserved` blocks were counted as used when the range became dirty. */
+#define BENTO_ALLOCATE_DELAYED 2u
+
+/*
+ * map_extents: the range as it is, holes included, in order and without gaps
+ * from `offset`; may stop early. allocate_extents: the same with no holes left.
+ * convert_extents: `extents[0]` has been written; UNWRITTEN becomes MAPPED.
+ */
+struct bento_map_args {
+	struct bento_inode *inode;
+	uint64_t offset, len;
+	struct bento_extent *extents;
+	uint32_t cap; /* of `extents` */
+	uint32_t count; /* out, or in for convert_extents: 1 */
+	uint32_t flags; /* BENTO_ALLOCATE_* */
+	uint32_t pad;
+	uint64_t reserved;
+};
+#define bento_map_extents_args bento_map_args
+#define bento_allocate_extents_args bento_map_args
+#define bento_convert_extents_args bento_map_args
 
 struct bento_ioctl_args {
 	struct bento_inode *inode;
@@ -616,6 +678,141 @@ struct bento_place_args {
 /* Loads `regs` and jumps to regs->rip. Never returns. */
 void bento_resume(const struct bento_regs *regs);
 
+/* ---- the device and its blocks: data = "extents" only ---- */
+
+struct bento_device {
+	uint64_t size; /* bytes */
+	uint32_t block_size; /* the unit of block numbers */
+	uint32_t flags; /* BENTO_DEVICE_* */
+};
+
+#define BENTO_DEVICE_RDONLY 1u
+
+/*
+ * A block in the buffer cache, referenced by the call's ledger. Other calls may
+ * change its bytes at any time: copies only, never a reference (SAFETY.md C4).
+ */
+struct bento_block {
+	uint8_t *data; /* `size` bytes */
+	uint64_t number;
+	uint32_t size; /* the device's block size */
+	uint32_t slot; /* in the ledger */
+	uint32_t flags; /* BENTO_BLOCK_* */
+	uint32_t pad;
+};
+
+#define BENTO_BLOCK_CHECKED 1u /* bento_block_checked was called since it was read */
+
+void bento_device(struct bento_call *call, struct bento_device *out);
+/* In mount, while no block is held: a power of two from 512 to a page. */
+int32_t bento_device_block_size(struct bento_call *call, uint32_t size);
+/* 0, -EIO, -EUCLEAN for a number past the end. */
+int32_t bento_block_read(struct bento_call *call, uint64_t number,
+			 struct bento_block *out);
+/* In a transaction: not read but zeroed, with write access. */
+int32_t bento_block_new(struct bento_call *call, uint64_t number,
+			struct bento_block *out);
+void bento_block_put(struct bento_call *call, uint32_t slot);
+/* What the file system verified of it holds as long as it stays cached. */
+void bento_block_checked(struct bento_call *call, uint32_t slot);
+/* Starts reading; never waits. */
+void bento_block_ahead(struct bento_call *call, uint64_t number, uint32_t count);
+/* Zeroes blocks that no one has cached, on the device. */
+int32_t bento_blocks_zero(struct bento_call *call, uint64_t number, uint64_t count);
+uint32_t bento_crc32c(uint32_t seed, const uint8_t *ptr, size_t len);
+
+/* ---- journal and transactions (SAFETY.md T) ---- */
+
+/* A run of the journal's blocks: `logical` counts in the journal. */
+struct bento_run {
+	uint64_t logical, physical, count;
+};
+
+#define BENTO_JOURNAL_64BIT 1u /* block numbers beyond 2^32 */
+#define BENTO_JOURNAL_CHECKSUMS 2u /* of its own blocks, version 3 */
+#define BENTO_JOURNAL_NO_BARRIER 4u
+#define BENTO_JOURNAL_DISCARD 8u /* what it holds is dropped, not replayed */
+
+struct bento_journal {
+	const struct bento_run *runs; /* in order, without gaps */
+	size_t count;
+	uint32_t flags; /* BENTO_JOURNAL_* */
+	uint32_t commit_interval; /* seconds; 0 = the journal's default */
+	/* out */
+	uint64_t replayed; /* transactions that were replayed just now */
+	int32_t error; /* that an earlier mount left in it */
+	uint32_t max_credits; /* most blocks of one transaction */
+};
+
+/*
+ * A checksum that the shim keeps up to date in a block of the journal, when a
+ * transaction commits or, without a journal, each time: crc32c, little-endian.
+ * (SAFETY.md T5: no Rust runs in the journal's thread.)
+ */
+struct bento_checksum {
+	uint32_t from, len; /* bytes of the block that are summed */
+	uint32_t at; /* where the sum is; not in what is summed */
+	uint32_t seed;
+	uint32_t flags; /* BENTO_CHECKSUM_* */
+};
+
+#define BENTO_CHECKSUM_NUMBER 1u /* the block's number, 64 bits, goes first */
+#define BENTO_CHECKSUMS_MAX 8u
+
+/* In mount: replays the journal and opens it. Blocks read before are stale. */
+int32_t bento_journal_open(struct bento_call *call, struct bento_journal *journal);
+/* In mount: its index, from 1, or an errno. */
+int32_t bento_checksum_add(struct bento_call *call, const struct bento_checksum *sum);
+
+/*
+ * A transaction of this call: at most one at a time. All that changes in blocks
+ * goes through the undo log, so that ending it without `commit`, or not ending
+ * it at all, leaves the blocks as they were. Without a journal it is the same,
+ * but for what a crash may leave.
+ */
+int32_t bento_tx_begin(struct bento_call *call, uint32_t blocks, uint32_t revokes);
+/* -ENOSPC when the running transaction has no such room. */
+int32_t bento_tx_extend(struct bento_call *call, uint32_t blocks, uint32_t revokes);
+/* Before the first change of that block. `checksum`: which of them, or 0. */
+int32_t bento_tx_write(struct bento_call *call, uint32_t slot, uint32_t checksum);
+
+/* A record: the bytes at `at` before they were changed, `len` of them, padded
+ * to 8 bytes. Undone from the newest to the oldest. */
+struct bento_undo_record {
+	uint8_t *at;
+	uint64_t len;
+};
+
+struct bento_undo {
+	struct bento_undo *older;
+	uint32_t used, cap; /* bytes of records behind this header */
+};
+
+/* Makes call->undo a chunk with room for `len` more bytes. 0 or -ENOMEM. */
+int32_t bento_tx_undo_room(struct bento_call *call, size_t len);
+/* A metadata block is being freed: its contents are of no interest once this
+ * transaction commits, and are not replayed any more. */
+int32_t bento_tx_forget(struct bento_call *call, uint64_t number);
+/* Staged: what `valid` says becomes the inode's with the commit. */
+int32_t bento_tx_inode(struct bento_call *call, struct bento_inode *inode,
+		       const struct bento_attr *attr, uint32_t valid);
+/* Takes blocks from the free ones: -ENOSPC. Given back if it does not commit. */
+int32_t bento_tx_claim(struct bento_call *call, uint64_t blocks);
+/* Gives blocks back when it commits. */
+void bento_tx_release(struct bento_call *call, uint64_t blocks);
+/* Names the journal's running transaction that this one is a part of. */
+uint64_t bento_tx_id(struct bento_call *call);
+/* Has that one been committed? Always, without a journal. */
+int32_t bento_tx_is_committed(struct bento_call *call, uint64_t id);
+/* commit = 1, or 0 to undo. Negative when it could not commit and was undone. */
+int32_t bento_tx_end(struct bento_call *call, uint32_t commit);
+
+#define BENTO_FAIL_CONTINUE 0u
+#define BENTO_FAIL_RDONLY 1u /* nothing is written any more; the journal aborts */
+#define BENTO_FAIL_PANIC 2u /* of the machine, where it is a kernel */
+/* The file system found itself corrupt, and what its administrator wants then. */
+void bento_fail(struct bento_call *call, uint32_t what);
+
 #define BENTO_HOST_LOCKDEP 1u /* wants bento_lock_acquired/released */
 
 /* The same functions as a table, for shims that are not the kernel
@@ -652,6 +849,29 @@ struct bento_host {
 	__typeof__(bento_lock_released) *lock_released;
 	__typeof__(bento_abandon) *abandon;
 	__typeof__(bento_resume) *resume;
+	__typeof__(bento_device) *device;
+	__typeof__(bento_device_block_size) *device_block_size;
+	__typeof__(bento_block_read) *block_read;
+	__typeof__(bento_block_new) *block_new;
+	__typeof__(bento_block_put) *block_put;
+	__typeof__(bento_block_checked) *block_checked;
+	__typeof__(bento_block_ahead) *block_ahead;
+	__typeof__(bento_blocks_zero) *blocks_zero;
+	__typeof__(bento_crc32c) *crc32c;
+	__typeof__(bento_journal_open) *journal_open;
+	__typeof__(bento_checksum_add) *checksum_add;
+	__typeof__(bento_tx_begin) *tx_begin;
+	__typeof__(bento_tx_extend) *tx_extend;
+	__typeof__(bento_tx_write) *tx_write;
+	__typeof__(bento_tx_undo_room) *tx_undo_room;
+	__typeof__(bento_tx_forget) *tx_forget;
+	__typeof__(bento_tx_inode) *tx_inode;
+	__typeof__(bento_tx_claim) *tx_claim;
+	__typeof__(bento_tx_release) *tx_release;
+	__typeof__(bento_tx_id) *tx_id;
+	__typeof__(bento_tx_is_committed) *tx_is_committed;
+	__typeof__(bento_tx_end) *tx_end;
+	__typeof__(bento_fail) *fail;
 };
 
 /* ---- one loaded object (.ko or .so) ---- */

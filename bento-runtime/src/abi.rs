@@ -4,7 +4,7 @@
 // Generated from include/bento_abi.h by tests/tests/abi_bindings.rs; do not edit.
 
 pub const BENTO_ABI_MAGIC: u32 = 827608642;
-pub const BENTO_ABI_VERSION: u32 = 2;
+pub const BENTO_ABI_VERSION: u32 = 3;
 pub const BENTO_NAME_MAX: u32 = 255;
 pub const BENTO_XATTR_SIZE_MAX: u32 = 65536;
 pub const BENTO_ROOT_INO: u32 = 1;
@@ -25,6 +25,7 @@ pub const BENTO_ATTR_NLINK: u32 = 256;
 pub const BENTO_ATTR_BLOCKS: u32 = 512;
 pub const BENTO_ATTR_FLAGS: u32 = 1024;
 pub const BENTO_ATTR_GENERATION: u32 = 2048;
+pub const BENTO_ATTR_PROJECT: u32 = 4096;
 pub const BENTO_MOUNT_RDONLY: u32 = 1;
 pub const BENTO_WHY_MOUNT: u32 = 0;
 pub const BENTO_WHY_RESTART: u32 = 1;
@@ -33,6 +34,11 @@ pub const BENTO_RENAME_EXCHANGE: u32 = 2;
 pub const BENTO_RENAME_WHITEOUT: u32 = 4;
 pub const BENTO_XATTR_CREATE: u32 = 1;
 pub const BENTO_XATTR_REPLACE: u32 = 2;
+pub const BENTO_EXTENT_MAPPED: u32 = 1;
+pub const BENTO_EXTENT_UNWRITTEN: u32 = 2;
+pub const BENTO_EXTENT_NEW: u32 = 4;
+pub const BENTO_ALLOCATE_WRITTEN: u32 = 1;
+pub const BENTO_ALLOCATE_DELAYED: u32 = 2;
 pub const BENTO_SHAPES_MAX: u32 = 16;
 pub const BENTO_ON_PANIC_QUARANTINE: u32 = 0;
 pub const BENTO_ON_PANIC_RESTART: u32 = 1;
@@ -43,6 +49,17 @@ pub const BENTO_LOG_ERR: u32 = 3;
 pub const BENTO_LOG_WARN: u32 = 4;
 pub const BENTO_LOG_INFO: u32 = 6;
 pub const BENTO_LOG_DEBUG: u32 = 7;
+pub const BENTO_DEVICE_RDONLY: u32 = 1;
+pub const BENTO_BLOCK_CHECKED: u32 = 1;
+pub const BENTO_JOURNAL_64BIT: u32 = 1;
+pub const BENTO_JOURNAL_CHECKSUMS: u32 = 2;
+pub const BENTO_JOURNAL_NO_BARRIER: u32 = 4;
+pub const BENTO_JOURNAL_DISCARD: u32 = 8;
+pub const BENTO_CHECKSUM_NUMBER: u32 = 1;
+pub const BENTO_CHECKSUMS_MAX: u32 = 8;
+pub const BENTO_FAIL_CONTINUE: u32 = 0;
+pub const BENTO_FAIL_RDONLY: u32 = 1;
+pub const BENTO_FAIL_PANIC: u32 = 2;
 pub const BENTO_HOST_LOCKDEP: u32 = 1;
 pub const BENTO_OP_mount: bento_op = 0;
 pub const BENTO_OP_unmount: bento_op = 1;
@@ -51,50 +68,54 @@ pub const BENTO_OP_sync_fs: bento_op = 3;
 pub const BENTO_OP_reconfigure: bento_op = 4;
 pub const BENTO_OP_freeze: bento_op = 5;
 pub const BENTO_OP_thaw: bento_op = 6;
-pub const BENTO_OP_load_inode: bento_op = 7;
-pub const BENTO_OP_write_inode: bento_op = 8;
-pub const BENTO_OP_evict_inode: bento_op = 9;
-pub const BENTO_OP_forget_inode: bento_op = 10;
-pub const BENTO_OP_lookup: bento_op = 11;
-pub const BENTO_OP_create: bento_op = 12;
-pub const BENTO_OP_mkdir: bento_op = 13;
-pub const BENTO_OP_mknod: bento_op = 14;
-pub const BENTO_OP_symlink: bento_op = 15;
-pub const BENTO_OP_link: bento_op = 16;
-pub const BENTO_OP_unlink: bento_op = 17;
-pub const BENTO_OP_rmdir: bento_op = 18;
-pub const BENTO_OP_rename: bento_op = 19;
-pub const BENTO_OP_tmpfile: bento_op = 20;
-pub const BENTO_OP_get_link: bento_op = 21;
-pub const BENTO_OP_setattr: bento_op = 22;
-pub const BENTO_OP_getattr: bento_op = 23;
-pub const BENTO_OP_permission: bento_op = 24;
-pub const BENTO_OP_getxattr: bento_op = 25;
-pub const BENTO_OP_listxattr: bento_op = 26;
-pub const BENTO_OP_setxattr: bento_op = 27;
-pub const BENTO_OP_removexattr: bento_op = 28;
-pub const BENTO_OP_fileattr_get: bento_op = 29;
-pub const BENTO_OP_fileattr_set: bento_op = 30;
-pub const BENTO_OP_iterate: bento_op = 31;
-pub const BENTO_OP_open: bento_op = 32;
-pub const BENTO_OP_release: bento_op = 33;
-pub const BENTO_OP_flush: bento_op = 34;
-pub const BENTO_OP_fsync: bento_op = 35;
-pub const BENTO_OP_read: bento_op = 36;
-pub const BENTO_OP_write: bento_op = 37;
-pub const BENTO_OP_fallocate: bento_op = 38;
-pub const BENTO_OP_ioctl: bento_op = 39;
-pub const BENTO_OP_poll: bento_op = 40;
-pub const BENTO_OP_seek: bento_op = 41;
-pub const BENTO_OP_fadvise: bento_op = 42;
-pub const BENTO_OP_get_parent: bento_op = 43;
-pub const BENTO_OP_save: bento_op = 44;
-pub const BENTO_OP_load: bento_op = 45;
-pub const BENTO_OP_drop_instance: bento_op = 46;
-pub const BENTO_OP_save_inode: bento_op = 47;
-pub const BENTO_OP_migrate_inode: bento_op = 48;
-pub const BENTO_OP_drop_inode: bento_op = 49;
-pub const BENTO_OP_COUNT: bento_op = 50;
+pub const BENTO_OP_recover: bento_op = 7;
+pub const BENTO_OP_load_inode: bento_op = 8;
+pub const BENTO_OP_write_inode: bento_op = 9;
+pub const BENTO_OP_evict_inode: bento_op = 10;
+pub const BENTO_OP_forget_inode: bento_op = 11;
+pub const BENTO_OP_lookup: bento_op = 12;
+pub const BENTO_OP_create: bento_op = 13;
+pub const BENTO_OP_mkdir: bento_op = 14;
+pub const BENTO_OP_mknod: bento_op = 15;
+pub const BENTO_OP_symlink: bento_op = 16;
+pub const BENTO_OP_link: bento_op = 17;
+pub const BENTO_OP_unlink: bento_op = 18;
+pub const BENTO_OP_rmdir: bento_op = 19;
+pub const BENTO_OP_rename: bento_op = 20;
+pub const BENTO_OP_tmpfile: bento_op = 21;
+pub const BENTO_OP_get_link: bento_op = 22;
+pub const BENTO_OP_setattr: bento_op = 23;
+pub const BENTO_OP_getattr: bento_op = 24;
+pub const BENTO_OP_permission: bento_op = 25;
+pub const BENTO_OP_getxattr: bento_op = 26;
+pub const BENTO_OP_listxattr: bento_op = 27;
+pub const BENTO_OP_setxattr: bento_op = 28;
+pub const BENTO_OP_removexattr: bento_op = 29;
+pub const BENTO_OP_fileattr_get: bento_op = 30;
+pub const BENTO_OP_fileattr_set: bento_op = 31;
+pub const BENTO_OP_iterate: bento_op = 32;
+pub const BENTO_OP_open: bento_op = 33;
+pub const BENTO_OP_release: bento_op = 34;
+pub const BENTO_OP_flush: bento_op = 35;
+pub const BENTO_OP_fsync: bento_op = 36;
+pub const BENTO_OP_read: bento_op = 37;
+pub const BENTO_OP_write: bento_op = 38;
+pub const BENTO_OP_fallocate: bento_op = 39;
+pub const BENTO_OP_ioctl: bento_op = 40;
+pub const BENTO_OP_poll: bento_op = 41;
+pub const BENTO_OP_seek: bento_op = 42;
+pub const BENTO_OP_fadvise: bento_op = 43;
+pub const BENTO_OP_get_parent: bento_op = 44;
+pub const BENTO_OP_map_extents: bento_op = 45;
+pub const BENTO_OP_allocate_extents: bento_op = 46;
+pub const BENTO_OP_convert_extents: bento_op = 47;
+pub const BENTO_OP_save: bento_op = 48;
+pub const BENTO_OP_load: bento_op = 49;
+pub const BENTO_OP_drop_instance: bento_op = 50;
+pub const BENTO_OP_save_inode: bento_op = 51;
+pub const BENTO_OP_migrate_inode: bento_op = 52;
+pub const BENTO_OP_drop_inode: bento_op = 53;
+pub const BENTO_OP_COUNT: bento_op = 54;
 pub type bento_op = core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug)]
@@ -185,10 +206,11 @@ pub struct bento_call {
     pub stack_limit: usize,
     pub unwinding: u32,
     pub generation: u32,
+    pub undo: *mut bento_undo,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_call"][::core::mem::size_of::<bento_call>() - 40usize];
+    ["Size of bento_call"][::core::mem::size_of::<bento_call>() - 48usize];
     ["Alignment of bento_call"][::core::mem::align_of::<bento_call>() - 8usize];
     [
         "Offset of field: bento_call::instance",
@@ -211,6 +233,9 @@ const _: () = {
     [
         "Offset of field: bento_call::generation",
     ][::core::mem::offset_of!(bento_call, generation) - 36usize];
+    [
+        "Offset of field: bento_call::undo",
+    ][::core::mem::offset_of!(bento_call, undo) - 40usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -274,10 +299,13 @@ pub struct bento_attr {
     pub flags: u32,
     pub blksize: u32,
     pub write_life: u32,
+    pub disk_size: u64,
+    pub project: u32,
+    pub pad: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_attr"][::core::mem::size_of::<bento_attr>() - 128usize];
+    ["Size of bento_attr"][::core::mem::size_of::<bento_attr>() - 144usize];
     ["Alignment of bento_attr"][::core::mem::align_of::<bento_attr>() - 8usize];
     [
         "Offset of field: bento_attr::ino",
@@ -330,6 +358,15 @@ const _: () = {
     [
         "Offset of field: bento_attr::write_life",
     ][::core::mem::offset_of!(bento_attr, write_life) - 124usize];
+    [
+        "Offset of field: bento_attr::disk_size",
+    ][::core::mem::offset_of!(bento_attr, disk_size) - 128usize];
+    [
+        "Offset of field: bento_attr::project",
+    ][::core::mem::offset_of!(bento_attr, project) - 136usize];
+    [
+        "Offset of field: bento_attr::pad",
+    ][::core::mem::offset_of!(bento_attr, pad) - 140usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -409,10 +446,15 @@ pub struct bento_mount_args {
     pub magic: u32,
     pub time_granularity: u32,
     pub name_max: u32,
+    pub space_free: u64,
+    pub space_root: u64,
+    pub space_margin: u64,
+    pub space_uid: u32,
+    pub space_gid: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_mount_args"][::core::mem::size_of::<bento_mount_args>() - 96usize];
+    ["Size of bento_mount_args"][::core::mem::size_of::<bento_mount_args>() - 128usize];
     [
         "Alignment of bento_mount_args",
     ][::core::mem::align_of::<bento_mount_args>() - 8usize];
@@ -455,6 +497,21 @@ const _: () = {
     [
         "Offset of field: bento_mount_args::name_max",
     ][::core::mem::offset_of!(bento_mount_args, name_max) - 92usize];
+    [
+        "Offset of field: bento_mount_args::space_free",
+    ][::core::mem::offset_of!(bento_mount_args, space_free) - 96usize];
+    [
+        "Offset of field: bento_mount_args::space_root",
+    ][::core::mem::offset_of!(bento_mount_args, space_root) - 104usize];
+    [
+        "Offset of field: bento_mount_args::space_margin",
+    ][::core::mem::offset_of!(bento_mount_args, space_margin) - 112usize];
+    [
+        "Offset of field: bento_mount_args::space_uid",
+    ][::core::mem::offset_of!(bento_mount_args, space_uid) - 120usize];
+    [
+        "Offset of field: bento_mount_args::space_gid",
+    ][::core::mem::offset_of!(bento_mount_args, space_gid) - 124usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -603,7 +660,7 @@ pub struct bento_load_inode_args {
 const _: () = {
     [
         "Size of bento_load_inode_args",
-    ][::core::mem::size_of::<bento_load_inode_args>() - 136usize];
+    ][::core::mem::size_of::<bento_load_inode_args>() - 152usize];
     [
         "Alignment of bento_load_inode_args",
     ][::core::mem::align_of::<bento_load_inode_args>() - 8usize];
@@ -840,7 +897,7 @@ pub struct bento_getattr_args {
 const _: () = {
     [
         "Size of bento_getattr_args",
-    ][::core::mem::size_of::<bento_getattr_args>() - 152usize];
+    ][::core::mem::size_of::<bento_getattr_args>() - 168usize];
     [
         "Alignment of bento_getattr_args",
     ][::core::mem::align_of::<bento_getattr_args>() - 8usize];
@@ -852,13 +909,13 @@ const _: () = {
     ][::core::mem::offset_of!(bento_getattr_args, attr) - 8usize];
     [
         "Offset of field: bento_getattr_args::attributes",
-    ][::core::mem::offset_of!(bento_getattr_args, attributes) - 136usize];
+    ][::core::mem::offset_of!(bento_getattr_args, attributes) - 152usize];
     [
         "Offset of field: bento_getattr_args::request_mask",
-    ][::core::mem::offset_of!(bento_getattr_args, request_mask) - 144usize];
+    ][::core::mem::offset_of!(bento_getattr_args, request_mask) - 160usize];
     [
         "Offset of field: bento_getattr_args::pad",
-    ][::core::mem::offset_of!(bento_getattr_args, pad) - 148usize];
+    ][::core::mem::offset_of!(bento_getattr_args, pad) - 164usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1111,6 +1168,80 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct bento_extent {
+    pub offset: u64,
+    pub len: u64,
+    pub addr: u64,
+    pub flags: u32,
+    pub pad: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_extent"][::core::mem::size_of::<bento_extent>() - 32usize];
+    ["Alignment of bento_extent"][::core::mem::align_of::<bento_extent>() - 8usize];
+    [
+        "Offset of field: bento_extent::offset",
+    ][::core::mem::offset_of!(bento_extent, offset) - 0usize];
+    [
+        "Offset of field: bento_extent::len",
+    ][::core::mem::offset_of!(bento_extent, len) - 8usize];
+    [
+        "Offset of field: bento_extent::addr",
+    ][::core::mem::offset_of!(bento_extent, addr) - 16usize];
+    [
+        "Offset of field: bento_extent::flags",
+    ][::core::mem::offset_of!(bento_extent, flags) - 24usize];
+    [
+        "Offset of field: bento_extent::pad",
+    ][::core::mem::offset_of!(bento_extent, pad) - 28usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_map_args {
+    pub inode: *mut bento_inode,
+    pub offset: u64,
+    pub len: u64,
+    pub extents: *mut bento_extent,
+    pub cap: u32,
+    pub count: u32,
+    pub flags: u32,
+    pub pad: u32,
+    pub reserved: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_map_args"][::core::mem::size_of::<bento_map_args>() - 56usize];
+    ["Alignment of bento_map_args"][::core::mem::align_of::<bento_map_args>() - 8usize];
+    [
+        "Offset of field: bento_map_args::inode",
+    ][::core::mem::offset_of!(bento_map_args, inode) - 0usize];
+    [
+        "Offset of field: bento_map_args::offset",
+    ][::core::mem::offset_of!(bento_map_args, offset) - 8usize];
+    [
+        "Offset of field: bento_map_args::len",
+    ][::core::mem::offset_of!(bento_map_args, len) - 16usize];
+    [
+        "Offset of field: bento_map_args::extents",
+    ][::core::mem::offset_of!(bento_map_args, extents) - 24usize];
+    [
+        "Offset of field: bento_map_args::cap",
+    ][::core::mem::offset_of!(bento_map_args, cap) - 32usize];
+    [
+        "Offset of field: bento_map_args::count",
+    ][::core::mem::offset_of!(bento_map_args, count) - 36usize];
+    [
+        "Offset of field: bento_map_args::flags",
+    ][::core::mem::offset_of!(bento_map_args, flags) - 40usize];
+    [
+        "Offset of field: bento_map_args::pad",
+    ][::core::mem::offset_of!(bento_map_args, pad) - 44usize];
+    [
+        "Offset of field: bento_map_args::reserved",
+    ][::core::mem::offset_of!(bento_map_args, reserved) - 48usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct bento_ioctl_args {
     pub inode: *mut bento_inode,
     pub cmd: u32,
@@ -1344,6 +1475,9 @@ pub struct bento_ops {
     pub thaw: ::core::option::Option<
         unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_freeze_args) -> i64,
     >,
+    pub recover: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_freeze_args) -> i64,
+    >,
     pub load_inode: ::core::option::Option<
         unsafe extern "C" fn(
             call: *mut bento_call,
@@ -1479,6 +1613,15 @@ pub struct bento_ops {
     pub get_parent: ::core::option::Option<
         unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_inode_args) -> i64,
     >,
+    pub map_extents: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_map_args) -> i64,
+    >,
+    pub allocate_extents: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_map_args) -> i64,
+    >,
+    pub convert_extents: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_map_args) -> i64,
+    >,
     pub save: ::core::option::Option<
         unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_save_args) -> i64,
     >,
@@ -1512,7 +1655,7 @@ pub struct bento_ops {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_ops"][::core::mem::size_of::<bento_ops>() - 1032usize];
+    ["Size of bento_ops"][::core::mem::size_of::<bento_ops>() - 1064usize];
     ["Alignment of bento_ops"][::core::mem::align_of::<bento_ops>() - 8usize];
     [
         "Offset of field: bento_ops::size",
@@ -1584,134 +1727,146 @@ const _: () = {
         "Offset of field: bento_ops::thaw",
     ][::core::mem::offset_of!(bento_ops, thaw) - 680usize];
     [
+        "Offset of field: bento_ops::recover",
+    ][::core::mem::offset_of!(bento_ops, recover) - 688usize];
+    [
         "Offset of field: bento_ops::load_inode",
-    ][::core::mem::offset_of!(bento_ops, load_inode) - 688usize];
+    ][::core::mem::offset_of!(bento_ops, load_inode) - 696usize];
     [
         "Offset of field: bento_ops::write_inode",
-    ][::core::mem::offset_of!(bento_ops, write_inode) - 696usize];
+    ][::core::mem::offset_of!(bento_ops, write_inode) - 704usize];
     [
         "Offset of field: bento_ops::evict_inode",
-    ][::core::mem::offset_of!(bento_ops, evict_inode) - 704usize];
+    ][::core::mem::offset_of!(bento_ops, evict_inode) - 712usize];
     [
         "Offset of field: bento_ops::forget_inode",
-    ][::core::mem::offset_of!(bento_ops, forget_inode) - 712usize];
+    ][::core::mem::offset_of!(bento_ops, forget_inode) - 720usize];
     [
         "Offset of field: bento_ops::lookup",
-    ][::core::mem::offset_of!(bento_ops, lookup) - 720usize];
+    ][::core::mem::offset_of!(bento_ops, lookup) - 728usize];
     [
         "Offset of field: bento_ops::create",
-    ][::core::mem::offset_of!(bento_ops, create) - 728usize];
+    ][::core::mem::offset_of!(bento_ops, create) - 736usize];
     [
         "Offset of field: bento_ops::mkdir",
-    ][::core::mem::offset_of!(bento_ops, mkdir) - 736usize];
+    ][::core::mem::offset_of!(bento_ops, mkdir) - 744usize];
     [
         "Offset of field: bento_ops::mknod",
-    ][::core::mem::offset_of!(bento_ops, mknod) - 744usize];
+    ][::core::mem::offset_of!(bento_ops, mknod) - 752usize];
     [
         "Offset of field: bento_ops::symlink",
-    ][::core::mem::offset_of!(bento_ops, symlink) - 752usize];
+    ][::core::mem::offset_of!(bento_ops, symlink) - 760usize];
     [
         "Offset of field: bento_ops::link",
-    ][::core::mem::offset_of!(bento_ops, link) - 760usize];
+    ][::core::mem::offset_of!(bento_ops, link) - 768usize];
     [
         "Offset of field: bento_ops::unlink",
-    ][::core::mem::offset_of!(bento_ops, unlink) - 768usize];
+    ][::core::mem::offset_of!(bento_ops, unlink) - 776usize];
     [
         "Offset of field: bento_ops::rmdir",
-    ][::core::mem::offset_of!(bento_ops, rmdir) - 776usize];
+    ][::core::mem::offset_of!(bento_ops, rmdir) - 784usize];
     [
         "Offset of field: bento_ops::rename",
-    ][::core::mem::offset_of!(bento_ops, rename) - 784usize];
+    ][::core::mem::offset_of!(bento_ops, rename) - 792usize];
     [
         "Offset of field: bento_ops::tmpfile",
-    ][::core::mem::offset_of!(bento_ops, tmpfile) - 792usize];
+    ][::core::mem::offset_of!(bento_ops, tmpfile) - 800usize];
     [
         "Offset of field: bento_ops::get_link",
-    ][::core::mem::offset_of!(bento_ops, get_link) - 800usize];
+    ][::core::mem::offset_of!(bento_ops, get_link) - 808usize];
     [
         "Offset of field: bento_ops::setattr",
-    ][::core::mem::offset_of!(bento_ops, setattr) - 808usize];
+    ][::core::mem::offset_of!(bento_ops, setattr) - 816usize];
     [
         "Offset of field: bento_ops::getattr",
-    ][::core::mem::offset_of!(bento_ops, getattr) - 816usize];
+    ][::core::mem::offset_of!(bento_ops, getattr) - 824usize];
     [
         "Offset of field: bento_ops::permission",
-    ][::core::mem::offset_of!(bento_ops, permission) - 824usize];
+    ][::core::mem::offset_of!(bento_ops, permission) - 832usize];
     [
         "Offset of field: bento_ops::getxattr",
-    ][::core::mem::offset_of!(bento_ops, getxattr) - 832usize];
+    ][::core::mem::offset_of!(bento_ops, getxattr) - 840usize];
     [
         "Offset of field: bento_ops::listxattr",
-    ][::core::mem::offset_of!(bento_ops, listxattr) - 840usize];
+    ][::core::mem::offset_of!(bento_ops, listxattr) - 848usize];
     [
         "Offset of field: bento_ops::setxattr",
-    ][::core::mem::offset_of!(bento_ops, setxattr) - 848usize];
+    ][::core::mem::offset_of!(bento_ops, setxattr) - 856usize];
     [
         "Offset of field: bento_ops::removexattr",
-    ][::core::mem::offset_of!(bento_ops, removexattr) - 856usize];
+    ][::core::mem::offset_of!(bento_ops, removexattr) - 864usize];
     [
         "Offset of field: bento_ops::fileattr_get",
-    ][::core::mem::offset_of!(bento_ops, fileattr_get) - 864usize];
+    ][::core::mem::offset_of!(bento_ops, fileattr_get) - 872usize];
     [
         "Offset of field: bento_ops::fileattr_set",
-    ][::core::mem::offset_of!(bento_ops, fileattr_set) - 872usize];
+    ][::core::mem::offset_of!(bento_ops, fileattr_set) - 880usize];
     [
         "Offset of field: bento_ops::iterate",
-    ][::core::mem::offset_of!(bento_ops, iterate) - 880usize];
+    ][::core::mem::offset_of!(bento_ops, iterate) - 888usize];
     [
         "Offset of field: bento_ops::open",
-    ][::core::mem::offset_of!(bento_ops, open) - 888usize];
+    ][::core::mem::offset_of!(bento_ops, open) - 896usize];
     [
         "Offset of field: bento_ops::release",
-    ][::core::mem::offset_of!(bento_ops, release) - 896usize];
+    ][::core::mem::offset_of!(bento_ops, release) - 904usize];
     [
         "Offset of field: bento_ops::flush",
-    ][::core::mem::offset_of!(bento_ops, flush) - 904usize];
+    ][::core::mem::offset_of!(bento_ops, flush) - 912usize];
     [
         "Offset of field: bento_ops::fsync",
-    ][::core::mem::offset_of!(bento_ops, fsync) - 912usize];
+    ][::core::mem::offset_of!(bento_ops, fsync) - 920usize];
     [
         "Offset of field: bento_ops::read",
-    ][::core::mem::offset_of!(bento_ops, read) - 920usize];
+    ][::core::mem::offset_of!(bento_ops, read) - 928usize];
     [
         "Offset of field: bento_ops::write",
-    ][::core::mem::offset_of!(bento_ops, write) - 928usize];
+    ][::core::mem::offset_of!(bento_ops, write) - 936usize];
     [
         "Offset of field: bento_ops::fallocate",
-    ][::core::mem::offset_of!(bento_ops, fallocate) - 936usize];
+    ][::core::mem::offset_of!(bento_ops, fallocate) - 944usize];
     [
         "Offset of field: bento_ops::ioctl",
-    ][::core::mem::offset_of!(bento_ops, ioctl) - 944usize];
+    ][::core::mem::offset_of!(bento_ops, ioctl) - 952usize];
     [
         "Offset of field: bento_ops::poll",
-    ][::core::mem::offset_of!(bento_ops, poll) - 952usize];
+    ][::core::mem::offset_of!(bento_ops, poll) - 960usize];
     [
         "Offset of field: bento_ops::seek",
-    ][::core::mem::offset_of!(bento_ops, seek) - 960usize];
+    ][::core::mem::offset_of!(bento_ops, seek) - 968usize];
     [
         "Offset of field: bento_ops::fadvise",
-    ][::core::mem::offset_of!(bento_ops, fadvise) - 968usize];
+    ][::core::mem::offset_of!(bento_ops, fadvise) - 976usize];
     [
         "Offset of field: bento_ops::get_parent",
-    ][::core::mem::offset_of!(bento_ops, get_parent) - 976usize];
+    ][::core::mem::offset_of!(bento_ops, get_parent) - 984usize];
+    [
+        "Offset of field: bento_ops::map_extents",
+    ][::core::mem::offset_of!(bento_ops, map_extents) - 992usize];
+    [
+        "Offset of field: bento_ops::allocate_extents",
+    ][::core::mem::offset_of!(bento_ops, allocate_extents) - 1000usize];
+    [
+        "Offset of field: bento_ops::convert_extents",
+    ][::core::mem::offset_of!(bento_ops, convert_extents) - 1008usize];
     [
         "Offset of field: bento_ops::save",
-    ][::core::mem::offset_of!(bento_ops, save) - 984usize];
+    ][::core::mem::offset_of!(bento_ops, save) - 1016usize];
     [
         "Offset of field: bento_ops::load",
-    ][::core::mem::offset_of!(bento_ops, load) - 992usize];
+    ][::core::mem::offset_of!(bento_ops, load) - 1024usize];
     [
         "Offset of field: bento_ops::drop_instance",
-    ][::core::mem::offset_of!(bento_ops, drop_instance) - 1000usize];
+    ][::core::mem::offset_of!(bento_ops, drop_instance) - 1032usize];
     [
         "Offset of field: bento_ops::save_inode",
-    ][::core::mem::offset_of!(bento_ops, save_inode) - 1008usize];
+    ][::core::mem::offset_of!(bento_ops, save_inode) - 1040usize];
     [
         "Offset of field: bento_ops::migrate_inode",
-    ][::core::mem::offset_of!(bento_ops, migrate_inode) - 1016usize];
+    ][::core::mem::offset_of!(bento_ops, migrate_inode) - 1048usize];
     [
         "Offset of field: bento_ops::drop_inode",
-    ][::core::mem::offset_of!(bento_ops, drop_inode) - 1024usize];
+    ][::core::mem::offset_of!(bento_ops, drop_inode) - 1056usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1966,6 +2121,269 @@ unsafe extern "C" {
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct bento_device {
+    pub size: u64,
+    pub block_size: u32,
+    pub flags: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_device"][::core::mem::size_of::<bento_device>() - 16usize];
+    ["Alignment of bento_device"][::core::mem::align_of::<bento_device>() - 8usize];
+    [
+        "Offset of field: bento_device::size",
+    ][::core::mem::offset_of!(bento_device, size) - 0usize];
+    [
+        "Offset of field: bento_device::block_size",
+    ][::core::mem::offset_of!(bento_device, block_size) - 8usize];
+    [
+        "Offset of field: bento_device::flags",
+    ][::core::mem::offset_of!(bento_device, flags) - 12usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_block {
+    pub data: *mut u8,
+    pub number: u64,
+    pub size: u32,
+    pub slot: u32,
+    pub flags: u32,
+    pub pad: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_block"][::core::mem::size_of::<bento_block>() - 32usize];
+    ["Alignment of bento_block"][::core::mem::align_of::<bento_block>() - 8usize];
+    [
+        "Offset of field: bento_block::data",
+    ][::core::mem::offset_of!(bento_block, data) - 0usize];
+    [
+        "Offset of field: bento_block::number",
+    ][::core::mem::offset_of!(bento_block, number) - 8usize];
+    [
+        "Offset of field: bento_block::size",
+    ][::core::mem::offset_of!(bento_block, size) - 16usize];
+    [
+        "Offset of field: bento_block::slot",
+    ][::core::mem::offset_of!(bento_block, slot) - 20usize];
+    [
+        "Offset of field: bento_block::flags",
+    ][::core::mem::offset_of!(bento_block, flags) - 24usize];
+    [
+        "Offset of field: bento_block::pad",
+    ][::core::mem::offset_of!(bento_block, pad) - 28usize];
+};
+unsafe extern "C" {
+    pub fn bento_device(call: *mut bento_call, out: *mut bento_device);
+}
+unsafe extern "C" {
+    pub fn bento_device_block_size(call: *mut bento_call, size: u32) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_block_read(
+        call: *mut bento_call,
+        number: u64,
+        out: *mut bento_block,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_block_new(
+        call: *mut bento_call,
+        number: u64,
+        out: *mut bento_block,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_block_put(call: *mut bento_call, slot: u32);
+}
+unsafe extern "C" {
+    pub fn bento_block_checked(call: *mut bento_call, slot: u32);
+}
+unsafe extern "C" {
+    pub fn bento_block_ahead(call: *mut bento_call, number: u64, count: u32);
+}
+unsafe extern "C" {
+    pub fn bento_blocks_zero(call: *mut bento_call, number: u64, count: u64) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_crc32c(seed: u32, ptr: *const u8, len: usize) -> u32;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_run {
+    pub logical: u64,
+    pub physical: u64,
+    pub count: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_run"][::core::mem::size_of::<bento_run>() - 24usize];
+    ["Alignment of bento_run"][::core::mem::align_of::<bento_run>() - 8usize];
+    [
+        "Offset of field: bento_run::logical",
+    ][::core::mem::offset_of!(bento_run, logical) - 0usize];
+    [
+        "Offset of field: bento_run::physical",
+    ][::core::mem::offset_of!(bento_run, physical) - 8usize];
+    [
+        "Offset of field: bento_run::count",
+    ][::core::mem::offset_of!(bento_run, count) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_journal {
+    pub runs: *const bento_run,
+    pub count: usize,
+    pub flags: u32,
+    pub commit_interval: u32,
+    pub replayed: u64,
+    pub error: i32,
+    pub max_credits: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_journal"][::core::mem::size_of::<bento_journal>() - 40usize];
+    ["Alignment of bento_journal"][::core::mem::align_of::<bento_journal>() - 8usize];
+    [
+        "Offset of field: bento_journal::runs",
+    ][::core::mem::offset_of!(bento_journal, runs) - 0usize];
+    [
+        "Offset of field: bento_journal::count",
+    ][::core::mem::offset_of!(bento_journal, count) - 8usize];
+    [
+        "Offset of field: bento_journal::flags",
+    ][::core::mem::offset_of!(bento_journal, flags) - 16usize];
+    [
+        "Offset of field: bento_journal::commit_interval",
+    ][::core::mem::offset_of!(bento_journal, commit_interval) - 20usize];
+    [
+        "Offset of field: bento_journal::replayed",
+    ][::core::mem::offset_of!(bento_journal, replayed) - 24usize];
+    [
+        "Offset of field: bento_journal::error",
+    ][::core::mem::offset_of!(bento_journal, error) - 32usize];
+    [
+        "Offset of field: bento_journal::max_credits",
+    ][::core::mem::offset_of!(bento_journal, max_credits) - 36usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_checksum {
+    pub from: u32,
+    pub len: u32,
+    pub at: u32,
+    pub seed: u32,
+    pub flags: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_checksum"][::core::mem::size_of::<bento_checksum>() - 20usize];
+    ["Alignment of bento_checksum"][::core::mem::align_of::<bento_checksum>() - 4usize];
+    [
+        "Offset of field: bento_checksum::from",
+    ][::core::mem::offset_of!(bento_checksum, from) - 0usize];
+    [
+        "Offset of field: bento_checksum::len",
+    ][::core::mem::offset_of!(bento_checksum, len) - 4usize];
+    [
+        "Offset of field: bento_checksum::at",
+    ][::core::mem::offset_of!(bento_checksum, at) - 8usize];
+    [
+        "Offset of field: bento_checksum::seed",
+    ][::core::mem::offset_of!(bento_checksum, seed) - 12usize];
+    [
+        "Offset of field: bento_checksum::flags",
+    ][::core::mem::offset_of!(bento_checksum, flags) - 16usize];
+};
+unsafe extern "C" {
+    pub fn bento_journal_open(call: *mut bento_call, journal: *mut bento_journal) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_checksum_add(call: *mut bento_call, sum: *const bento_checksum) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_tx_begin(call: *mut bento_call, blocks: u32, revokes: u32) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_tx_extend(call: *mut bento_call, blocks: u32, revokes: u32) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_tx_write(call: *mut bento_call, slot: u32, checksum: u32) -> i32;
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_undo_record {
+    pub at: *mut u8,
+    pub len: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_undo_record"][::core::mem::size_of::<bento_undo_record>() - 16usize];
+    [
+        "Alignment of bento_undo_record",
+    ][::core::mem::align_of::<bento_undo_record>() - 8usize];
+    [
+        "Offset of field: bento_undo_record::at",
+    ][::core::mem::offset_of!(bento_undo_record, at) - 0usize];
+    [
+        "Offset of field: bento_undo_record::len",
+    ][::core::mem::offset_of!(bento_undo_record, len) - 8usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_undo {
+    pub older: *mut bento_undo,
+    pub used: u32,
+    pub cap: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_undo"][::core::mem::size_of::<bento_undo>() - 16usize];
+    ["Alignment of bento_undo"][::core::mem::align_of::<bento_undo>() - 8usize];
+    [
+        "Offset of field: bento_undo::older",
+    ][::core::mem::offset_of!(bento_undo, older) - 0usize];
+    [
+        "Offset of field: bento_undo::used",
+    ][::core::mem::offset_of!(bento_undo, used) - 8usize];
+    [
+        "Offset of field: bento_undo::cap",
+    ][::core::mem::offset_of!(bento_undo, cap) - 12usize];
+};
+unsafe extern "C" {
+    pub fn bento_tx_undo_room(call: *mut bento_call, len: usize) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_tx_forget(call: *mut bento_call, number: u64) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_tx_inode(
+        call: *mut bento_call,
+        inode: *mut bento_inode,
+        attr: *const bento_attr,
+        valid: u32,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_tx_claim(call: *mut bento_call, blocks: u64) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_tx_release(call: *mut bento_call, blocks: u64);
+}
+unsafe extern "C" {
+    pub fn bento_tx_id(call: *mut bento_call) -> u64;
+}
+unsafe extern "C" {
+    pub fn bento_tx_is_committed(call: *mut bento_call, id: u64) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_tx_end(call: *mut bento_call, commit: u32) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_fail(call: *mut bento_call, what: u32);
+}
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct bento_host {
     pub size: u32,
     pub abi: u32,
@@ -2091,10 +2509,92 @@ pub struct bento_host {
         unsafe extern "C" fn(arg1: *mut bento_record, arg2: i64),
     >,
     pub resume: ::core::option::Option<unsafe extern "C" fn(arg1: *const bento_regs)>,
+    pub device: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_device),
+    >,
+    pub device_block_size: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u32) -> i32,
+    >,
+    pub block_read: ::core::option::Option<
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: u64,
+            arg3: *mut bento_block,
+        ) -> i32,
+    >,
+    pub block_new: ::core::option::Option<
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: u64,
+            arg3: *mut bento_block,
+        ) -> i32,
+    >,
+    pub block_put: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u32),
+    >,
+    pub block_checked: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u32),
+    >,
+    pub block_ahead: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u64, arg3: u32),
+    >,
+    pub blocks_zero: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u64, arg3: u64) -> i32,
+    >,
+    pub crc32c: ::core::option::Option<
+        unsafe extern "C" fn(arg1: u32, arg2: *const u8, arg3: usize) -> u32,
+    >,
+    pub journal_open: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *mut bento_journal) -> i32,
+    >,
+    pub checksum_add: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: *const bento_checksum) -> i32,
+    >,
+    pub tx_begin: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u32, arg3: u32) -> i32,
+    >,
+    pub tx_extend: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u32, arg3: u32) -> i32,
+    >,
+    pub tx_write: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u32, arg3: u32) -> i32,
+    >,
+    pub tx_undo_room: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: usize) -> i32,
+    >,
+    pub tx_forget: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u64) -> i32,
+    >,
+    pub tx_inode: ::core::option::Option<
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: *mut bento_inode,
+            arg3: *const bento_attr,
+            arg4: u32,
+        ) -> i32,
+    >,
+    pub tx_claim: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u64) -> i32,
+    >,
+    pub tx_release: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u64),
+    >,
+    pub tx_id: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call) -> u64,
+    >,
+    pub tx_is_committed: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u64) -> i32,
+    >,
+    pub tx_end: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u32) -> i32,
+    >,
+    pub fail: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u32),
+    >,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 232usize];
+    ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 416usize];
     ["Alignment of bento_host"][::core::mem::align_of::<bento_host>() - 8usize];
     [
         "Offset of field: bento_host::size",
@@ -2189,6 +2689,75 @@ const _: () = {
     [
         "Offset of field: bento_host::resume",
     ][::core::mem::offset_of!(bento_host, resume) - 224usize];
+    [
+        "Offset of field: bento_host::device",
+    ][::core::mem::offset_of!(bento_host, device) - 232usize];
+    [
+        "Offset of field: bento_host::device_block_size",
+    ][::core::mem::offset_of!(bento_host, device_block_size) - 240usize];
+    [
+        "Offset of field: bento_host::block_read",
+    ][::core::mem::offset_of!(bento_host, block_read) - 248usize];
+    [
+        "Offset of field: bento_host::block_new",
+    ][::core::mem::offset_of!(bento_host, block_new) - 256usize];
+    [
+        "Offset of field: bento_host::block_put",
+    ][::core::mem::offset_of!(bento_host, block_put) - 264usize];
+    [
+        "Offset of field: bento_host::block_checked",
+    ][::core::mem::offset_of!(bento_host, block_checked) - 272usize];
+    [
+        "Offset of field: bento_host::block_ahead",
+    ][::core::mem::offset_of!(bento_host, block_ahead) - 280usize];
+    [
+        "Offset of field: bento_host::blocks_zero",
+    ][::core::mem::offset_of!(bento_host, blocks_zero) - 288usize];
+    [
+        "Offset of field: bento_host::crc32c",
+    ][::core::mem::offset_of!(bento_host, crc32c) - 296usize];
+    [
+        "Offset of field: bento_host::journal_open",
+    ][::core::mem::offset_of!(bento_host, journal_open) - 304usize];
+    [
+        "Offset of field: bento_host::checksum_add",
+    ][::core::mem::offset_of!(bento_host, checksum_add) - 312usize];
+    [
+        "Offset of field: bento_host::tx_begin",
+    ][::core::mem::offset_of!(bento_host, tx_begin) - 320usize];
+    [
+        "Offset of field: bento_host::tx_extend",
+    ][::core::mem::offset_of!(bento_host, tx_extend) - 328usize];
+    [
+        "Offset of field: bento_host::tx_write",
+    ][::core::mem::offset_of!(bento_host, tx_write) - 336usize];
+    [
+        "Offset of field: bento_host::tx_undo_room",
+    ][::core::mem::offset_of!(bento_host, tx_undo_room) - 344usize];
+    [
+        "Offset of field: bento_host::tx_forget",
+    ][::core::mem::offset_of!(bento_host, tx_forget) - 352usize];
+    [
+        "Offset of field: bento_host::tx_inode",
+    ][::core::mem::offset_of!(bento_host, tx_inode) - 360usize];
+    [
+        "Offset of field: bento_host::tx_claim",
+    ][::core::mem::offset_of!(bento_host, tx_claim) - 368usize];
+    [
+        "Offset of field: bento_host::tx_release",
+    ][::core::mem::offset_of!(bento_host, tx_release) - 376usize];
+    [
+        "Offset of field: bento_host::tx_id",
+    ][::core::mem::offset_of!(bento_host, tx_id) - 384usize];
+    [
+        "Offset of field: bento_host::tx_is_committed",
+    ][::core::mem::offset_of!(bento_host, tx_is_committed) - 392usize];
+    [
+        "Offset of field: bento_host::tx_end",
+    ][::core::mem::offset_of!(bento_host, tx_end) - 400usize];
+    [
+        "Offset of field: bento_host::fail",
+    ][::core::mem::offset_of!(bento_host, fail) - 408usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

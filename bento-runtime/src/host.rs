@@ -216,6 +216,137 @@ pub(crate) fn source_get(
         .map(drop)
 }
 
+pub(crate) fn device(call: *mut abi::bento_call) -> abi::bento_device {
+    let mut device = abi::bento_device { size: 0, block_size: 0, flags: 0 };
+    // SAFETY: SAFETY.md C1, C7.
+    unsafe { shim!(device, bento_device(call, &mut device)) }
+    device
+}
+
+pub(crate) fn device_block_size(call: *mut abi::bento_call, size: u32) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(device_block_size, bento_device_block_size(call, size)) }).map(drop)
+}
+
+const NO_BLOCK: abi::bento_block =
+    abi::bento_block { data: ptr::null_mut(), number: 0, size: 0, slot: 0, flags: 0, pad: 0 };
+
+pub(crate) fn block_read(call: *mut abi::bento_call, number: u64) -> Result<abi::bento_block> {
+    let mut block = NO_BLOCK;
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(block_read, bento_block_read(call, number, &mut block)) })?;
+    if block.data.is_null() { Err(Errno::EIO) } else { Ok(block) }
+}
+
+pub(crate) fn block_new(call: *mut abi::bento_call, number: u64) -> Result<abi::bento_block> {
+    let mut block = NO_BLOCK;
+    // SAFETY: SAFETY.md C1, C7, T1.
+    Errno::check(unsafe { shim!(block_new, bento_block_new(call, number, &mut block)) })?;
+    if block.data.is_null() { Err(Errno::EIO) } else { Ok(block) }
+}
+
+pub(crate) fn block_put(call: *mut abi::bento_call, slot: u32) {
+    // SAFETY: SAFETY.md C1, C7: the `Block` that had the slot is gone.
+    unsafe { shim!(block_put, bento_block_put(call, slot)) }
+}
+
+pub(crate) fn block_checked(call: *mut abi::bento_call, slot: u32) {
+    // SAFETY: SAFETY.md C1, C7.
+    unsafe { shim!(block_checked, bento_block_checked(call, slot)) }
+}
+
+pub(crate) fn block_ahead(call: *mut abi::bento_call, number: u64, count: u32) {
+    // SAFETY: SAFETY.md C1, C7.
+    unsafe { shim!(block_ahead, bento_block_ahead(call, number, count)) }
+}
+
+pub(crate) fn blocks_zero(call: *mut abi::bento_call, number: u64, count: u64) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(blocks_zero, bento_blocks_zero(call, number, count)) }).map(drop)
+}
+
+/// `bytes` may be memory that others change: the sum is then of no use, but nothing worse happens.
+pub(crate) fn crc32c(seed: u32, bytes: *const u8, len: usize) -> u32 {
+    // SAFETY: SAFETY.md C4, C7: the callers' bytes are readable.
+    unsafe { shim!(crc32c, bento_crc32c(seed, bytes, len)) }
+}
+
+pub(crate) fn journal_open(call: *mut abi::bento_call, journal: &mut abi::bento_journal) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7: the runs live through the call.
+    Errno::check(unsafe { shim!(journal_open, bento_journal_open(call, journal)) }).map(drop)
+}
+
+pub(crate) fn checksum_add(call: *mut abi::bento_call, sum: &abi::bento_checksum) -> Result<u32> {
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(checksum_add, bento_checksum_add(call, sum)) }).map(|index| index.unsigned_abs())
+}
+
+pub(crate) fn tx_begin(call: *mut abi::bento_call, blocks: u32, revokes: u32) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(tx_begin, bento_tx_begin(call, blocks, revokes)) }).map(drop)
+}
+
+pub(crate) fn tx_extend(call: *mut abi::bento_call, blocks: u32, revokes: u32) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(tx_extend, bento_tx_extend(call, blocks, revokes)) }).map(drop)
+}
+
+pub(crate) fn tx_write(call: *mut abi::bento_call, slot: u32, checksum: u32) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(tx_write, bento_tx_write(call, slot, checksum)) }).map(drop)
+}
+
+#[cold]
+pub(crate) fn tx_undo_room(call: *mut abi::bento_call, len: usize) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(tx_undo_room, bento_tx_undo_room(call, len)) }).map(drop)
+}
+
+pub(crate) fn tx_forget(call: *mut abi::bento_call, number: u64) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(tx_forget, bento_tx_forget(call, number)) }).map(drop)
+}
+
+pub(crate) fn tx_inode(
+    call: *mut abi::bento_call,
+    inode: *mut abi::bento_inode,
+    attr: &abi::bento_attr,
+    valid: u32,
+) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C5, C7.
+    Errno::check(unsafe { shim!(tx_inode, bento_tx_inode(call, inode, attr, valid)) }).map(drop)
+}
+
+pub(crate) fn tx_claim(call: *mut abi::bento_call, blocks: u64) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(tx_claim, bento_tx_claim(call, blocks)) }).map(drop)
+}
+
+pub(crate) fn tx_release(call: *mut abi::bento_call, blocks: u64) {
+    // SAFETY: SAFETY.md C1, C7.
+    unsafe { shim!(tx_release, bento_tx_release(call, blocks)) }
+}
+
+pub(crate) fn tx_id(call: *mut abi::bento_call) -> u64 {
+    // SAFETY: SAFETY.md C1, C7.
+    unsafe { shim!(tx_id, bento_tx_id(call)) }
+}
+
+pub(crate) fn tx_is_committed(call: *mut abi::bento_call, id: u64) -> bool {
+    // SAFETY: SAFETY.md C1, C7.
+    unsafe { shim!(tx_is_committed, bento_tx_is_committed(call, id)) != 0 }
+}
+
+pub(crate) fn tx_end(call: *mut abi::bento_call, commit: bool) -> Result<()> {
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(tx_end, bento_tx_end(call, commit.into())) }).map(drop)
+}
+
+pub(crate) fn fail(call: *mut abi::bento_call, what: u32) {
+    // SAFETY: SAFETY.md C1, C7.
+    unsafe { shim!(fail, bento_fail(call, what)) }
+}
+
 /// Sleeps while `*word == expected`; may return early.
 pub(crate) fn wait(word: &core::sync::atomic::AtomicU32, expected: u32) {
     // SAFETY: SAFETY.md C6, C7: the word lives through the call.

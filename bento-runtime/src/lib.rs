@@ -48,9 +48,10 @@ pub mod prelude {
 
     pub use crate::errno::{Errno, Result};
     pub use crate::fs::{
-        Attr, Context, Created, Credentials, DirEmitter, FileAttr, FileSystem, FileType, Ino, Inode, IoctlArg,
-        LinkTarget, MountContext, Name, NameBuf, NewInode, ReadSink, Reconfigure, Rename, SeekFrom, SetAttr, Stat,
-        Statfs, Timestamp, WriteSource, XattrList, XattrValue, access, attributes,
+        Allocate, Attr, Block, Context, Created, Credentials, Device, DirEmitter, Extent, Extents, FileAttr,
+        FileSystem, FileType, Ino, Inode, IoctlArg, LinkTarget, MountContext, Name, NameBuf, NewInode, ReadSink,
+        Reconfigure, Rename, SeekFrom, SetAttr, Stat, Statfs, Timestamp, Transaction, WriteSource, Written, XattrList,
+        XattrValue, access, attributes,
     };
     pub use crate::options::{Octal, Size};
     pub use crate::state::{Downgrade, Migrate, State};

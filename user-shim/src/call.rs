@@ -217,6 +217,7 @@ impl Super {
             stack_limit: low + RESERVE,
             unwinding: 0,
             generation: code.generation,
+            undo: ptr::null_mut(),
         };
         let mut ledger = Ledger { caller, sb: self, object: code.object, after: After::default(), need_acl: None };
         let value = {

@@ -186,6 +186,11 @@ impl Super {
             magic: abi::BENTO_ABI_MAGIC,
             time_granularity: 1,
             name_max: abi::BENTO_NAME_MAX,
+            space_free: 0,
+            space_root: 0,
+            space_margin: 0,
+            space_uid: 0,
+            space_gid: 0,
         }
     }
 

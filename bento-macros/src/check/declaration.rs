@@ -15,7 +15,7 @@ use super::state::{Content, Crossing, content};
 const NAME_MAX: usize = 32;
 
 /// The words `data` takes, and what they are called in `DataMode`.
-const DATA: &[(&str, &str)] = &[("bytes", "Bytes"), ("resident", "Resident")];
+const DATA: &[(&str, &str)] = &[("bytes", "Bytes"), ("extents", "Extents"), ("resident", "Resident")];
 
 /// The words `on_panic` takes, and what they are called in `OnPanic`.
 const ON_PANIC: &[(&str, &str)] = &[("restart", "Restart"), ("quarantine", "Quarantine")];

@@ -77,7 +77,7 @@ impl<F: FileSystem> Context<F> {
     pub fn set_attr(&self, inode: &Inode<F>, new: &Attr) -> Result<()> {
         let mut attr = host::inode_attr(inode.as_raw());
         new.store(&mut attr);
-        self.update(inode, &attr, u32::MAX >> (32 - 12))
+        self.update(inode, &attr, u32::MAX >> (32 - 13))
     }
 
     fn update(&self, inode: &Inode<F>, attr: &abi::bento_attr, valid: u32) -> Result<()> {

@@ -117,6 +117,10 @@ pub struct Attr {
     pub generation: u32,
     /// `FS_*_FL`, as `chattr` sets them.
     pub flags: u32,
+    /// With `data = "extents"`: how much of `size` has reached the device, which is the size to store. The shim's.
+    pub disk_size: u64,
+    /// Project number of project quotas.
+    pub project: u32,
 }
 
 impl Attr {
@@ -137,6 +141,8 @@ impl Attr {
             rdev: (0, 0),
             generation: 0,
             flags: 0,
+            disk_size: 0,
+            project: 0,
         }
     }
 
@@ -180,6 +186,8 @@ impl Attr {
             rdev: (raw.rdev_major, raw.rdev_minor),
             generation: raw.generation,
             flags: raw.flags,
+            disk_size: raw.disk_size,
+            project: raw.project,
         }
     }
 
@@ -198,6 +206,26 @@ impl Attr {
         (raw.rdev_major, raw.rdev_minor) = self.rdev;
         raw.generation = self.generation;
         raw.flags = self.flags;
+        raw.project = self.project;
+    }
+
+    /// Which fields differ from `old`: `BENTO_ATTR_*`. Type and device never change.
+    pub(crate) fn changes(&self, old: &abi::bento_attr) -> u32 {
+        let differs = |differs: bool, bit: u32| if differs { bit } else { 0 };
+        let time = |new: Timestamp, old: abi::bento_time, bit| differs(new != Timestamp::from_abi(old), bit);
+        differs(self.mode != old.mode, abi::BENTO_ATTR_MODE)
+            | differs(self.uid != old.uid, abi::BENTO_ATTR_UID)
+            | differs(self.gid != old.gid, abi::BENTO_ATTR_GID)
+            | differs(self.size != old.size, abi::BENTO_ATTR_SIZE)
+            | differs(self.nlink != old.nlink, abi::BENTO_ATTR_NLINK)
+            | differs(self.blocks != old.blocks, abi::BENTO_ATTR_BLOCKS)
+            | differs(self.flags != old.flags, abi::BENTO_ATTR_FLAGS)
+            | differs(self.generation != old.generation, abi::BENTO_ATTR_GENERATION)
+            | differs(self.project != old.project, abi::BENTO_ATTR_PROJECT)
+            | time(self.atime, old.atime, abi::BENTO_ATTR_ATIME)
+            | time(self.mtime, old.mtime, abi::BENTO_ATTR_MTIME)
+            | time(self.ctime, old.ctime, abi::BENTO_ATTR_CTIME)
+            | time(self.btime, old.btime, abi::BENTO_ATTR_BTIME)
     }
 }
 
@@ -314,6 +342,10 @@ impl<'call, F: FileSystem> NewInode<'call, F> {
         NewInode { call, raw, data: PhantomData }
     }
 
+    pub(crate) fn as_raw(&self) -> *mut abi::bento_inode {
+        self.raw.inode
+    }
+
     /// Type and permission bits, umask and default ACL applied.
     pub fn mode(&self) -> u32 {
         self.raw.mode
@@ -344,6 +376,11 @@ impl<'call, F: FileSystem> NewInode<'call, F> {
             // SAFETY: SAFETY.md C4, as above.
             unsafe { (Name::new(crate::thunk::bytes(xattr.name)), crate::thunk::bytes(xattr.value)) }
         })
+    }
+
+    /// Its attributes so far. With `data = "extents"` the handler stores them.
+    pub fn attr(&self) -> Attr {
+        Attr::from_abi(&crate::host::inode_attr(self.raw.inode))
     }
 
     /// Gives the inode its number and its data.

@@ -6,20 +6,26 @@
 //! The data path runs VFS → shim → [thunk](crate::thunk) → handler, and this module is the last step of it.
 
 mod context;
+mod device;
 mod dir;
+mod extent;
 mod file;
 mod inode;
 mod mount;
+mod transaction;
 mod xattr;
 
 pub use context::{Context, Credentials};
+pub use device::{Block, Credits, Device, Field, OnError, crc32c};
 pub use dir::{DirEmitter, Name, NameBuf, Rename};
+pub use extent::{Allocate, Extent, Extents, Written};
 pub use file::{IoctlArg, ReadSink, SeekFrom, WriteSource};
 pub use inode::{
     Attr, Created, FileAttr, FileType, Ino, Inode, NewInode, SetAttr, Stat, Timestamp, access, attributes,
 };
 pub(crate) use inode::{attach, detach};
-pub use mount::{MountContext, MountFlags, Reconfigure, Statfs, Why};
+pub use mount::{Journal, JournalRun, MountContext, MountFlags, OpenJournal, Reconfigure, Space, Statfs, Why};
+pub use transaction::{Checksum, Locked, Transaction};
 pub use xattr::{LinkTarget, XattrList, XattrValue};
 
 use crate::errno::{Errno, Result};
@@ -31,6 +37,8 @@ use crate::state::State;
 pub enum DataMode {
     /// `read` and `write` handlers behind the page cache: synthetic and remote file systems.
     Bytes = crate::abi::BENTO_DATA_BYTES,
+    /// On a block device: handlers say where data lie, the shim moves them; metadata change in transactions.
+    Extents = crate::abi::BENTO_DATA_EXTENTS,
     /// Nothing lies behind the page cache, as in ramfs; the shim pins inodes and pages.
     Resident = crate::abi::BENTO_DATA_RESIDENT,
 }
@@ -115,11 +123,12 @@ macro_rules! ops {
 }
 
 ops! {
-    mount unmount statfs sync_fs reconfigure freeze thaw
+    mount unmount statfs sync_fs reconfigure freeze thaw recover
     load_inode write_inode evict_inode forget_inode
     lookup create mkdir mknod symlink link unlink rmdir rename tmpfile
     get_link setattr getattr permission getxattr listxattr setxattr removexattr fileattr_get fileattr_set
     iterate open release flush fsync read write fallocate ioctl poll seek fadvise get_parent
+    map_extents allocate_extents convert_extents
     ; save load drop_instance save_inode migrate_inode drop_inode
 }
 
@@ -169,6 +178,12 @@ pub trait FileSystem: Declared + Handlers + Sized + Send + Sync + 'static {
 
     /// The end of `freeze`.
     fn thaw(&self, cx: &Context<Self>) -> Result<()> {
+        absent()
+    }
+
+    /// The last step of mounting a device that may be written: what an earlier mount left half-way is finished. Not called
+    /// when an instance is restarted. (`data = "extents"`)
+    fn recover(&self, cx: &Context<Self>) -> Result<()> {
         absent()
     }
 
@@ -361,6 +376,36 @@ pub trait FileSystem: Declared + Handlers + Sized + Send + Sync + 'static {
 
     /// `posix_fadvise(2)`: a hint about a range.
     fn fadvise(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, len: u64, advice: u32) -> Result<()> {
+        absent()
+    }
+
+    /// Where a range of the file lies, holes included; may stop early. (`data = "extents"`)
+    fn map_extents(
+        &self,
+        cx: &Context<Self>,
+        inode: &Inode<Self>,
+        offset: u64,
+        len: u64,
+        extents: &mut Extents,
+    ) -> Result<()> {
+        absent()
+    }
+
+    /// Allocates what is not allocated yet of a range; may stop early. (`data = "extents"`)
+    fn allocate_extents(
+        &self,
+        cx: &Context<Self>,
+        inode: &Inode<Self>,
+        offset: u64,
+        len: u64,
+        how: Allocate,
+        extents: &mut Extents,
+    ) -> Result<()> {
+        absent()
+    }
+
+    /// The data of a range have reached the device: what was unwritten there is data from now on. (`data = "extents"`)
+    fn convert_extents(&self, cx: &Context<Self>, inode: &Inode<Self>, written: Written) -> Result<()> {
         absent()
     }
 }

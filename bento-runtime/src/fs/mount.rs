@@ -4,7 +4,7 @@
 use core::cell::Cell;
 use core::marker::PhantomData;
 
-use super::Ino;
+use super::{Checksum, Ino};
 use crate::abi;
 use crate::errno::{Errno, Result};
 use crate::host;
@@ -22,6 +22,59 @@ pub struct MountContext<'call> {
     args: *mut abi::bento_mount_args,
     why: Why,
     life: PhantomData<Cell<&'call mut ()>>,
+}
+
+/// Free blocks of a device.
+#[derive(Clone, Default, Debug)]
+pub struct Space {
+    pub free: u64,
+    /// Of those, what only `owner` and privileged tasks may take.
+    pub root_only: u64,
+    /// Of those, what is kept for the metadata that delayed allocations will need.
+    pub margin: u64,
+    /// User and group.
+    pub owner: (u32, u32),
+}
+
+/// Where the journal lies, and how it is used.
+#[derive(Debug)]
+pub struct Journal<'a> {
+    /// In the order of the journal's blocks, without gaps.
+    pub runs: &'a [JournalRun],
+    /// Block numbers beyond 2^32 occur.
+    pub wide: bool,
+    /// Its own blocks have checksums (version 3).
+    pub checksums: bool,
+    /// Writes are ordered by flushing the device's cache.
+    pub barrier: bool,
+    /// What it holds is dropped instead of replayed.
+    pub discard: bool,
+    /// Seconds; 0 = as the journal has it.
+    pub commit_interval: u32,
+}
+
+/// A run of the journal's blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct JournalRun {
+    /// Counts in the journal.
+    pub logical: u64,
+    /// On the device.
+    pub physical: u64,
+    pub count: u64,
+}
+
+const _: () = assert!(size_of::<JournalRun>() == size_of::<abi::bento_run>());
+
+/// What opening the journal found.
+#[derive(Debug)]
+pub struct OpenJournal {
+    /// Transactions replayed just now.
+    pub replayed: u64,
+    /// Why an earlier mount stopped it.
+    pub error: Option<Errno>,
+    /// Blocks one transaction can change at most.
+    pub max_credits: u32,
 }
 
 /// Why an instance is made.
@@ -105,6 +158,56 @@ impl<'call> MountContext<'call> {
     /// The longest name in bytes; at most 255.
     pub fn set_name_max(&self, bytes: u32) {
         self.set(|args| args.name_max = bytes);
+    }
+
+    pub(super) fn as_raw(&self) -> *mut abi::bento_call {
+        self.call
+    }
+
+    /// The unit of block numbers from here on, in bytes: a power of two from 512 to a page. `EBUSY` while a block is held.
+    pub fn set_block_size(&self, bytes: u32) -> Result<()> {
+        host::device_block_size(self.call, bytes)?;
+        self.set(|args| args.block_size = bytes);
+        Ok(())
+    }
+
+    /// The free space, which the shim counts from here on.
+    pub fn set_space(&self, space: &Space) {
+        self.set(|args| {
+            (args.space_free, args.space_root, args.space_margin) = (space.free, space.root_only, space.margin);
+            (args.space_uid, args.space_gid) = space.owner;
+        });
+    }
+
+    /// Replays the journal and opens it. Blocks that were read before are to be read again. Without this call, transactions
+    /// are undone as ever, but a crash may tear them.
+    pub fn open_journal(&self, journal: &Journal<'_>) -> Result<OpenJournal> {
+        let flag = |on: bool, bit: u32| if on { bit } else { 0 };
+        let mut raw = abi::bento_journal {
+            runs: journal.runs.as_ptr().cast(),
+            count: journal.runs.len(),
+            flags: flag(journal.wide, abi::BENTO_JOURNAL_64BIT)
+                | flag(journal.checksums, abi::BENTO_JOURNAL_CHECKSUMS)
+                | flag(!journal.barrier, abi::BENTO_JOURNAL_NO_BARRIER)
+                | flag(journal.discard, abi::BENTO_JOURNAL_DISCARD),
+            commit_interval: journal.commit_interval,
+            replayed: 0,
+            error: 0,
+            max_credits: 0,
+        };
+        host::journal_open(self.call, &mut raw)?;
+        Ok(OpenJournal {
+            replayed: raw.replayed,
+            error: (raw.error != 0).then(|| Errno::new(raw.error.saturating_abs())),
+            max_credits: raw.max_credits,
+        })
+    }
+
+    /// A checksum that the shim computes when a block with it is committed: crc32c over `len` bytes from `from`, kept at `at`.
+    /// With `number`, the block's number goes before them. At most eight of a mount.
+    pub fn add_checksum(&self, from: u32, len: u32, at: u32, seed: u32, number: bool) -> Result<Checksum> {
+        let flags = if number { abi::BENTO_CHECKSUM_NUMBER } else { 0 };
+        host::checksum_add(self.call, &abi::bento_checksum { from, len, at, seed, flags }).map(Checksum)
     }
 
     /// One line in the log.

@@ -223,9 +223,9 @@ impl State for Duration {
     }
 }
 
-/// A struct of the runtime's own, as the derive would write it.
+/// A struct of the runtime's own, as the derive would write it; what follows `skip` is rebuilt by `Default`.
 macro_rules! structure {
-    ($ty:ident { $($tag:literal $field:ident: $of:ty,)* }) => {
+    ($ty:ident { $($tag:literal $field:ident: $of:ty,)* $(skip $($rest:ident)*)? }) => {
         impl State for $ty {
             const SHAPE: &'static Shape = &Shape::Struct(
                 stringify!($ty),
@@ -247,7 +247,10 @@ macro_rules! structure {
                     }
                     Ok(true)
                 })?;
-                Ok($ty { $($field: $field.ok_or_else(|| from.missing($tag, stringify!($field)))?,)* })
+                Ok($ty {
+                    $($field: $field.ok_or_else(|| from.missing($tag, stringify!($field)))?,)*
+                    $($($rest: Default::default(),)*)?
+                })
             }
         }
     };
@@ -269,4 +272,5 @@ structure! { Attr {
     11 rdev: (u32, u32),
     12 generation: u32,
     13 flags: u32,
+    skip disk_size project
 } }

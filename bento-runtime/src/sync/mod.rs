@@ -8,6 +8,7 @@
 mod mutex;
 mod rwlock;
 
+pub(crate) use mutex::RawGuard;
 pub use mutex::{Mutex, MutexGuard};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 

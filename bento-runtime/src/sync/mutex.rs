@@ -92,6 +92,42 @@ impl<T> Mutex<T> {
     }
 }
 
+impl<T> MutexGuard<'_, T> {
+    pub(crate) fn as_ptr(&self) -> *mut T {
+        self.mutex.value.get()
+    }
+
+    /// The guard without its type and lifetime.
+    pub(crate) fn into_raw(self) -> RawGuard {
+        unsafe fn unlock<T>(mutex: *const ()) {
+            // SAFETY: SAFETY.md C6: `RawGuard::unlock`'s promise; the guard that was forgotten comes back.
+            unsafe { drop(MutexGuard { mutex: &*mutex.cast::<Mutex<T>>(), not_send: PhantomData }) }
+        }
+        let raw = RawGuard { mutex: core::ptr::from_ref(self.mutex).cast(), unlock: unlock::<T> };
+        core::mem::forget(self);
+        raw
+    }
+}
+
+/// A lock that is held, for who keeps locks of many types ([`crate::fs::Transaction`]).
+pub(crate) struct RawGuard {
+    mutex: *const (),
+    unlock: unsafe fn(*const ()),
+}
+
+impl RawGuard {
+    pub(crate) fn is<T>(&self, mutex: &Mutex<T>) -> bool {
+        core::ptr::eq(self.mutex, core::ptr::from_ref(mutex).cast())
+    }
+
+    /// # Safety
+    /// The mutex is still there, and nobody uses what the lock gave access to any more.
+    pub(crate) unsafe fn unlock(self) {
+        // SAFETY: the caller's promise.
+        unsafe { (self.unlock)(self.mutex) }
+    }
+}
+
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         if contain::panicking() {

@@ -4,7 +4,7 @@
 use super::{buffer, bytes, enter};
 use crate::abi;
 use crate::errno::{Errno, Result};
-use crate::fs::{Context, FileSystem, Inode, IoctlArg, ReadSink, SeekFrom, WriteSource};
+use crate::fs::{Allocate, Context, Extents, FileSystem, Inode, IoctlArg, ReadSink, SeekFrom, WriteSource, Written};
 
 /// A thunk whose arguments are an inode and the words of `bento_inode_args`.
 macro_rules! on_inode {
@@ -102,6 +102,52 @@ pub(super) unsafe extern "C" fn ioctl<F: FileSystem>(
             let value = fs.ioctl(cx, Inode::resolve(call, args.inode)?, args.cmd, &mut arg)?;
             args.output.len = arg.used();
             Ok(value.into())
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn map_extents<F: FileSystem>(
+    call: *mut abi::bento_call,
+    args: *mut abi::bento_map_args,
+) -> i64 {
+    // SAFETY: SAFETY.md C1, C5.
+    unsafe {
+        enter::<F>(call, |fs, cx| {
+            let args = &mut *args;
+            let mut extents = Extents::from_raw(args);
+            fs.map_extents(cx, Inode::resolve(call, args.inode)?, args.offset, args.len, &mut extents)?;
+            args.count = extents.count();
+            Ok(0)
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn allocate_extents<F: FileSystem>(
+    call: *mut abi::bento_call,
+    args: *mut abi::bento_map_args,
+) -> i64 {
+    // SAFETY: SAFETY.md C1, C5.
+    unsafe {
+        enter::<F>(call, |fs, cx| {
+            let args = &mut *args;
+            let mut extents = Extents::from_raw(args);
+            let how = Allocate::from_abi(args);
+            fs.allocate_extents(cx, Inode::resolve(call, args.inode)?, args.offset, args.len, how, &mut extents)?;
+            args.count = extents.count();
+            Ok(0)
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn convert_extents<F: FileSystem>(
+    call: *mut abi::bento_call,
+    args: *mut abi::bento_map_args,
+) -> i64 {
+    // SAFETY: SAFETY.md C1, C5.
+    unsafe {
+        enter::<F>(call, |fs, cx| {
+            let args = &*args;
+            fs.convert_extents(cx, Inode::resolve(call, args.inode)?, Written::from_raw(args)).map(|()| 0)
         })
     }
 }

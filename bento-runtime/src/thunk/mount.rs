@@ -91,3 +91,11 @@ pub(super) unsafe extern "C" fn thaw<F: FileSystem>(
     // SAFETY: SAFETY.md C1.
     unsafe { enter::<F>(call, |fs, cx| fs.thaw(cx).map(|()| 0)) }
 }
+
+pub(super) unsafe extern "C" fn recover<F: FileSystem>(
+    call: *mut abi::bento_call,
+    _args: *mut abi::bento_freeze_args,
+) -> i64 {
+    // SAFETY: SAFETY.md C1.
+    unsafe { enter::<F>(call, |fs, cx| fs.recover(cx).map(|()| 0)) }
+}

@@ -117,6 +117,8 @@ impl HostileFs {
             rdev: (self.number() as u32, self.number() as u32),
             generation: self.number() as u32,
             flags: self.number() as u32,
+            disk_size: self.number(),
+            project: self.number() as u32,
         }
     }
 
