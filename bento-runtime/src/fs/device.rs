@@ -145,8 +145,8 @@ mod sealed {
     /// # Safety
     /// Any bytes are a value, and there is no padding.
     pub unsafe trait Plain: Copy {
-        /// From the byte order of the disk.
-        fn from_disk(self) -> Self;
+        /// Into the byte order of the disk, or back.
+        fn disk_order(self) -> Self;
     }
 }
 
@@ -158,7 +158,7 @@ macro_rules! integers {
         // SAFETY: SAFETY.md C4: an integer has no padding and no invalid value.
         unsafe impl sealed::Plain for $int {
             #[inline(always)]
-            fn from_disk(self) -> Self {
+            fn disk_order(self) -> Self {
                 <$int>::from_le(self)
             }
         }
@@ -171,7 +171,7 @@ integers! { u8 u16 u32 u64 }
 // SAFETY: SAFETY.md C4: bytes have no padding and no invalid value.
 unsafe impl<const N: usize> sealed::Plain for [u8; N] {
     #[inline(always)]
-    fn from_disk(self) -> Self {
+    fn disk_order(self) -> Self {
         self
     }
 }
@@ -231,7 +231,7 @@ impl<'call> Block<'call> {
         // SAFETY: SAFETY.md C4: `range` checked it; every pattern of bytes is a `T`.
         unsafe {
             copy_out(from, value.as_mut_ptr().cast(), size_of::<T>());
-            Ok(value.assume_init().from_disk())
+            Ok(value.assume_init().disk_order())
         }
     }
 

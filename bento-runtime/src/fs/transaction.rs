@@ -102,7 +102,7 @@ impl<'call> Transaction<'call> {
     /// Writes the field at `offset` bytes of `block`; `EUCLEAN` when it is not all inside.
     #[inline(always)]
     pub fn put<T: Field>(&self, block: &Block<'_>, offset: usize, value: T) -> Result<()> {
-        let value = value.from_disk(); // its own inverse
+        let value = value.disk_order();
         let to = block.range(offset, size_of::<T>())?;
         self.access(block, 0)?;
         self.note(to, size_of::<T>())?;
