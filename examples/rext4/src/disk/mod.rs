@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Where things lie on the disk. Offsets are in bytes from the start of the structure; all integers are little-endian.
 
+mod group;
 mod inode;
-mod superblock;
+pub mod superblock;
 
+pub use group::{BLOCK_UNINIT, Counts, Descriptor, INODE_UNINIT, ITABLE_ZEROED};
 pub use inode::{Ip, inode};
 pub use superblock::{Super, compat, incompat, ro_compat};
 
