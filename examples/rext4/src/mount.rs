@@ -168,7 +168,8 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
     let (first, errors, _) = read_super(cx, start)?;
     if !restart && device.block_size() != first.block_size {
         let size = first.block_size;
-        cx.set_block_size(size).map_err(|_| cx.refuse(format_args!("blocks of {size} bytes are not supported here")))?;
+        cx.set_block_size(size)
+            .map_err(|_| cx.refuse(format_args!("blocks of {size} bytes are not supported here")))?;
     }
     if options.sb != 1 && first.has_incompat(incompat::META_BG) {
         return Err(cx.refuse(format_args!("sb= with feature meta_bg")));
@@ -195,7 +196,8 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
 
     // What was replayed may have changed anything but the shape.
     let (sb, _, reserved) = read_super(cx, start)?;
-    if (sb.blocks, sb.groups, sb.inode_size, sb.block_size) != (fs.sb.blocks, fs.sb.groups, fs.sb.inode_size, fs.sb.block_size)
+    if (sb.blocks, sb.groups, sb.inode_size, sb.block_size)
+        != (fs.sb.blocks, fs.sb.groups, fs.sb.inode_size, fs.sb.block_size)
     {
         return Err(cx.refuse(format_args!("the journal has changed the size; run e2fsck")));
     }
@@ -253,7 +255,9 @@ impl Rext4 {
             };
         }
         if journal_device != 0 || self.sb.journal_inode == 0 {
-            return Err(cx.refuse(format_args!("a journal on another device is not supported; mount with -o ro,noload")));
+            return Err(
+                cx.refuse(format_args!("a journal on another device is not supported; mount with -o ro,noload"))
+            );
         }
         if needs_recovery && device.read_only() {
             return Err(cx.refuse(format_args!("it needs recovery, but cannot be written to; mount with -o ro,noload")));
@@ -380,7 +384,10 @@ impl Rext4 {
         let block = self.super_block(device)?;
         let get16 = |offset| block.get::<u16>(self.sb.super_at(offset));
         let state = get16(sb::STATE)?;
-        if state & sb::STATE_VALID == 0 || state & sb::STATE_ERROR != 0 || self.settings.errors.load(Ordering::Relaxed) > 0 {
+        if state & sb::STATE_VALID == 0
+            || state & sb::STATE_ERROR != 0
+            || self.settings.errors.load(Ordering::Relaxed) > 0
+        {
             device.error(format_args!("it has errors or was not unmounted; running e2fsck is recommended"));
         }
         self.settings.state.store(state.into(), Ordering::Relaxed);

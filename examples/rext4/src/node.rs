@@ -67,7 +67,7 @@ pub fn store(txn: &Txn, ip: &Ip<'_>, attr: &Attr) -> Result<()> {
     let links = u16::try_from(attr.nlink).map_err(|_| Errno::EMLINK)?;
     // The flags that are ours stay as they are: who shapes the inode sets them.
     let old: u32 = ip.get(inode::FLAGS)?;
-    let mut flags = old & !inode::FLAGS_SETTABLE | attr.flags & inode::FLAGS_SETTABLE;
+    let mut flags = old & !inode::FLAGS_SETTABLE | attr.flags & (inode::FLAGS_SETTABLE | inode::FLAG_INDEX);
     let blocks = encode_blocks(fs, attr.blocks, &mut flags)?;
 
     // Not in one piece: between these lies the link of the orphan list, which may change at the same time.
@@ -249,10 +249,10 @@ pub fn load_inode(fs: &Rext4, cx: &Context<Rext4>, ino: Ino) -> Result<(Attr, No
 }
 
 /// A change of an inode's attributes alone.
-fn change(
-    fs: &Rext4,
-    cx: &Context<Rext4>,
-    inode: &Inode<Rext4>,
+fn change<'call>(
+    fs: &'call Rext4,
+    cx: &'call Context<Rext4>,
+    inode: &'call Inode<Rext4>,
     what: impl FnOnce(&mut Attr),
     prepare: impl FnOnce(&Txn, &Ip<'_>) -> Result<()>,
 ) -> Result<()> {
@@ -292,16 +292,17 @@ pub fn apply(attr: &mut Attr, wanted: &SetAttr) {
     attr.ctime = wanted.ctime().unwrap_or(attr.ctime);
 }
 
-pub fn fileattr_get(inode: &Inode<Rext4>, file: &mut FileAttr) -> Result<()> {
-    let attr = inode.attr();
-    (file.flags, file.project) = (attr.flags & inode::FLAGS_VISIBLE, attr.project);
+pub fn fileattr_get(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, file: &mut FileAttr) -> Result<()> {
+    file.flags = fs.ip(cx.device(), number(inode))?.flags()? & inode::FLAGS_VISIBLE;
+    file.project = inode.attr().project;
     Ok(())
 }
 
 pub fn fileattr_set(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, file: &FileAttr) -> Result<()> {
     let old = inode.attr();
-    let kept = inode::FLAGS_VISIBLE & !inode::FLAGS_SETTABLE;
-    if (old.flags ^ file.flags) & kept != 0 && file.flags & kept & !old.flags != 0 {
+    let on_disk = fs.ip(cx.device(), number(inode))?.flags()?;
+    // How an inode is built is not for `chattr` to say.
+    if (on_disk ^ file.flags) & inode::FLAGS_VISIBLE & !inode::FLAGS_SETTABLE != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
     if file.flags & inode::FLAG_JOURNAL_DATA & !old.flags != 0 {
@@ -329,18 +330,20 @@ fn has_blocks(attr: &Attr, ip: &Ip<'_>) -> bool {
     match attr.file_type() {
         Some(FileType::Regular | FileType::Directory) => true,
         // Short targets lie in the inode itself.
-        Some(FileType::Symlink) => attr.size >= inode::BLOCK_LEN as u64 || ip.flags().is_ok_and(|f| f & inode::FLAG_EXTENTS != 0),
+        Some(FileType::Symlink) => {
+            attr.size >= inode::BLOCK_LEN as u64 || ip.flags().is_ok_and(|f| f & inode::FLAG_EXTENTS != 0)
+        }
         _ => false,
     }
 }
 
 /// Frees an inode without links, and all that is its, in as many transactions as it takes.
-pub fn delete(fs: &Rext4, device: Device<'_>, ino: u32, node: Option<&Node>) -> Result<()> {
+pub fn delete<'call>(fs: &'call Rext4, device: Device<'call>, ino: u32, node: Option<&'call Node>) -> Result<()> {
     let mut first = true;
     loop {
         let txn = Txn::begin(fs, device, map::STEP_CREDITS)?;
         let _map = match node {
-            Some(node) => Some(lock_node(&txn, node)?),
+            Some(node) => Some(txn.tx.lock(&node.map)?),
             None => None,
         };
         let ip = fs.ip(device, ino)?;
@@ -370,11 +373,6 @@ pub fn delete(fs: &Rext4, device: Device<'_>, ino: u32, node: Option<&Node>) -> 
         txn.seal(&ip)?;
         return txn.commit();
     }
-}
-
-fn lock_node<'tx>(txn: &'tx Txn<'_>, node: &Node) -> Result<bento::fs::Locked<'tx, map::Hints>> {
-    let _ = (txn, node);
-    Err(Errno::EIO)
 }
 
 pub fn evict_inode(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>) -> Result<()> {
@@ -420,7 +418,9 @@ mod tests {
 
     #[test]
     fn times() {
-        for sec in [0, 1, -1, i64::from(i32::MIN), i64::from(i32::MAX), 1 << 31, (1 << 32) + 5, (3 << 32) + (1 << 31) - 1] {
+        for sec in
+            [0, 1, -1, i64::from(i32::MIN), i64::from(i32::MAX), 1 << 31, (1 << 32) + 5, (3 << 32) + (1 << 31) - 1]
+        {
             let time = Timestamp { sec, nsec: 123_456_789 };
             let (low, extra) = split(time);
             assert_eq!(join(low, extra), time);

@@ -323,7 +323,9 @@ impl Rext4 {
             let seed = bento::fs::crc32c(self.orphan_seed(device)?, &number.to_le_bytes());
             let sum = block.crc32c(seed, 0, slots(block) as usize * 4)?;
             if block.get::<u32>(end - 4)? != sum {
-                return Err(self.corrupt(device, format_args!("block {number} of the orphan file has a wrong checksum")));
+                return Err(
+                    self.corrupt(device, format_args!("block {number} of the orphan file has a wrong checksum"))
+                );
             }
         }
         block.set_checked();

@@ -173,7 +173,9 @@ pub fn parse(cx: &MountContext, raw: &Raw<'_, '_>, device: u64, start: u64) -> R
     }
     let groups = (blocks - u64::from(first_block)).div_ceil(blocks_per_group.into());
     let inodes = raw.u32(sb::INODES)?;
-    if groups > u64::from(u32::MAX) / u64::from(inodes_per_group) || groups * u64::from(inodes_per_group) != inodes.into() {
+    if groups > u64::from(u32::MAX) / u64::from(inodes_per_group)
+        || groups * u64::from(inodes_per_group) != inodes.into()
+    {
         return refuse(format_args!("{inodes} inodes in {groups} groups of {inodes_per_group}"));
     }
     if first_inode < 11 || first_inode > inodes_per_group {

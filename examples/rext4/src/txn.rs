@@ -158,15 +158,14 @@ impl Rext4 {
     /// A block near which the contents of `ino` should lie when nothing better is known.
     pub fn goal(&self, ino: u32) -> u64 {
         let group = ino.saturating_sub(1) / self.sb.inodes_per_group;
-        // Files of one group begin at different places, so that they do not grow into one another.
-        let spread = u64::from(ino % 16) * u64::from(self.sb.blocks_of(group) / 16);
-        self.sb.first_block_of(group) + spread
+        self.sb.first_block_of(group)
     }
 
     /// The file system contradicts itself: says what and where, does what `errors=` asks for, and gives `EUCLEAN`.
     #[cold]
     pub fn corrupt(&self, device: Device<'_>, what: core::fmt::Arguments<'_>) -> Errno {
         device.error(what);
+        self.settings.count_error(device);
         device.fail(self.settings.on_error());
         Errno::EUCLEAN
     }

@@ -88,7 +88,9 @@ impl<'call> Txn<'call> {
         let sb = &self.fs.sb;
         let want = want.clamp(1, sb.blocks_per_group);
         let (first, at) = if sb.holds(goal, 1) { sb.group_of(goal) } else { (0, 0) };
-        let groups = || (0..sb.groups).map(|step| if step < sb.groups - first { first + step } else { step - (sb.groups - first) });
+        let groups = || {
+            (0..sb.groups).map(|step| if step < sb.groups - first { first + step } else { step - (sb.groups - first) })
+        };
         let from = |group| if group == first { at } else { 0 };
         // The longest run seen so far, and its group.
         let mut longest = (first, 0);

@@ -140,7 +140,8 @@ impl<'call> Txn<'call> {
         let take = change.kind == Kind::Take;
         let (start, count) = (change.start as usize, change.count as usize);
         if bitmap.find_bit(take, start, start + count).is_some() {
-            let (from, word) = (fs.sb.first_block_of(group) + u64::from(change.start), if take { "used" } else { "free" });
+            let (from, word) =
+                (fs.sb.first_block_of(group) + u64::from(change.start), if take { "used" } else { "free" });
             let what = format_args!("group {group}: of {count} blocks from {from}, some are {word} already");
             return Err(fs.corrupt(self.device, what));
         }

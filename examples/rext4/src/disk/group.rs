@@ -280,7 +280,8 @@ impl Super {
         let own = u32::from(self.has_super(group));
         let per = self.descriptors_per_block();
         if !self.has_incompat(incompat::META_BG) || group / per < self.first_meta_bg {
-            let tables = if self.has_incompat(incompat::META_BG) { self.first_meta_bg } else { self.groups.div_ceil(per) };
+            let tables =
+                if self.has_incompat(incompat::META_BG) { self.first_meta_bg } else { self.groups.div_ceil(per) };
             return if own == 0 { 0 } else { own + tables + u32::from(self.reserved_gdt) };
         }
         let (first, last) = (group / per * per, group / per * per + per - 1);

@@ -2,11 +2,11 @@
 //! Where things lie on the disk. Offsets are in bytes from the start of the structure; all integers are little-endian.
 
 mod group;
-mod inode;
+mod ip;
 pub mod superblock;
 
 pub use group::{BLOCK_UNINIT, Counts, Descriptor, INODE_UNINIT, ITABLE_ZEROED};
-pub use inode::{Ip, inode};
+pub use ip::{Ip, inode};
 pub use superblock::{Super, compat, incompat, ro_compat};
 
 /// The file type in a directory entry, `None` when it is not one.

@@ -219,6 +219,8 @@ impl Super {
 
     /// Does a range of blocks lie where data may?
     pub fn holds(&self, start: u64, count: u64) -> bool {
-        start > u64::from(self.first_block) && count > 0 && start.checked_add(count).is_some_and(|end| end <= self.blocks)
+        start > u64::from(self.first_block)
+            && count > 0
+            && start.checked_add(count).is_some_and(|end| end <= self.blocks)
     }
 }
