@@ -433,7 +433,7 @@ impl Super {
             return Err(Errno::EBUSY);
         }
         let synced = if self.slot.health() == Health::Quarantined { Ok(()) } else { self.sync(true) };
-        self.table.release_all(force);
+        self.table.release_all(force, self.settings().root_ino);
         self.end();
         synced
     }
@@ -449,7 +449,7 @@ impl Super {
         // A swap that is under way ends first; no other begins.
         let _swaps = held(&self.swaps.one);
         let root = held(&self.root).take();
-        self.table.release_all(false);
+        self.table.release_all(false, self.settings().root_ino);
         drop(root);
         while self.table.shrink() > 0 {}
         self.end_old_epoch();
