@@ -11,7 +11,7 @@ use bento::prelude::*;
 use super::entry::{self, Broken, Entry, HEADER};
 use super::hash::{Hash, Hasher};
 use super::{Dir, Found, Role, is_dots};
-use crate::disk::incompat;
+use crate::disk::{incompat, inode};
 use crate::txn::Txn;
 
 /// Where entries begin: in the root behind `.`, `..` and 8 bytes of `dx_root_info`, elsewhere behind one entry's header.
@@ -418,7 +418,7 @@ impl<'call> Dir<'_, 'call> {
         txn.tx.put_bytes(&root, 0, &head)?;
         self.seal(txn, &root, Role::Index(ROOT))?;
         let flags = self.ip.flags()?;
-        self.ip.put(txn, crate::disk::inode::FLAGS, flags | crate::disk::inode::FLAG_INDEX)?;
+        self.ip.put(txn, inode::FLAGS, flags | inode::FLAG_INDEX)?;
         self.indexed = true;
         Ok(())
     }

@@ -23,7 +23,7 @@ use hash::Hasher;
 /// each split in two.
 pub const ADD_CREDITS: u32 = 8;
 /// What `map::append` may change each time; an `add` appends up to one block a level.
-pub const APPEND_CREDITS: u32 = 6;
+pub const APPEND_CREDITS: u32 = crate::map::APPEND_CREDITS;
 
 /// A directory during one call.
 pub struct Dir<'a, 'call> {

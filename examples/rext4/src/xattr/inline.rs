@@ -42,8 +42,8 @@ pub fn room(fs: &Rext4, device: Device<'_>, ip: &Ip<'_>) -> Result<usize> {
 }
 
 /// Lets these be the attributes in the inode. They fit.
-pub fn store<'c>(txn: &Txn<'c>, device: Device<'c>, ip: &Ip<'c>, items: &mut [Item<'_>]) -> Result<()> {
-    let Some(start) = start(txn.fs, device, ip)? else { return Err(Errno::ENOSPC) };
+pub fn store<'c>(txn: &Txn<'c>, ip: &Ip<'c>, items: &mut [Item<'_>]) -> Result<()> {
+    let Some(start) = start(txn.fs, txn.device, ip)? else { return Err(Errno::ENOSPC) };
     let (bytes, _) = area::build(items, ip.size - start - HEADER, 0)?;
     ip.put(txn, start, if items.is_empty() { 0 } else { MAGIC })?;
     ip.put_bytes(txn, start + HEADER, &bytes)

@@ -283,7 +283,7 @@ fn change<'c>(
         }
     }
     if put_near {
-        inline::store(&txn, device, &ip, &mut near_items)?;
+        inline::store(&txn, &ip, &mut near_items)?;
     }
     let more = if put_far { block::store(&txn, &ip, far.as_ref(), &mut far_items)? } else { 0 };
     let now = cx.now();
@@ -297,7 +297,7 @@ fn change<'c>(
 }
 
 /// Stores what a new inode is born with. So many blocks that took.
-pub fn create<'c>(txn: &Txn<'c>, device: Device<'c>, ip: &Ip<'c>, new: &NewInode<Rext4>) -> Result<u32> {
+pub fn create<'c>(txn: &Txn<'c>, ip: &Ip<'c>, new: &NewInode<Rext4>) -> Result<u32> {
     let mut values = Vec::new();
     for (name, value) in new.xattrs() {
         let (index, name) = split(name)?;
@@ -307,7 +307,7 @@ pub fn create<'c>(txn: &Txn<'c>, device: Device<'c>, ip: &Ip<'c>, new: &NewInode
     if values.is_empty() {
         return Ok(0);
     }
-    let room = inline::room(txn.fs, device, ip)?;
+    let room = inline::room(txn.fs, txn.device, ip)?;
     let (mut near, mut far) = (Vec::new(), Vec::new());
     near.try_reserve(values.len())?;
     far.try_reserve(values.len())?;
@@ -320,17 +320,17 @@ pub fn create<'c>(txn: &Txn<'c>, device: Device<'c>, ip: &Ip<'c>, new: &NewInode
         }
     }
     if !near.is_empty() {
-        inline::store(txn, device, ip, &mut near)?;
+        inline::store(txn, ip, &mut near)?;
     }
     Ok(block::store(txn, ip, None, &mut far)?.unsigned_abs())
 }
 
 /// Gives up the block of attributes of an inode that is being freed: how many blocks less it has.
-pub fn release<'c>(txn: &Txn<'c>, device: Device<'c>, ip: &Ip<'c>) -> Result<u32> {
+pub fn release<'c>(txn: &Txn<'c>, ip: &Ip<'c>) -> Result<u32> {
     if block::number(txn.fs, ip)? == 0 {
         return Ok(0);
     }
     block::lock(txn)?;
-    let block = block::open(txn.fs, device, ip)?;
+    let block = block::open(txn.fs, txn.device, ip)?;
     block::release(txn, ip, block.as_ref())
 }
