@@ -187,7 +187,9 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
         last_error: AtomicU64::new(0),
         has_journal: first.journal_inode != 0 && !options.no_journal(),
     };
-    let mut fs = Rext4 { groups: Groups::new(first.groups)?, sb: first, orphans: Orphans::default(), settings };
+    let groups = Groups::new(first.groups)?;
+    let shared_xattrs = Mutex::default();
+    let mut fs = Rext4 { groups, sb: first, orphans: Orphans::default(), settings, shared_xattrs };
     if fs.sb.checksums() {
         let at = fs.sb.super_offset;
         fs.settings.super_sum = Some(cx.add_checksum(at, sb::CHECKSUM as u32, at + sb::CHECKSUM as u32, !0, false)?);

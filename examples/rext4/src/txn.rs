@@ -104,12 +104,12 @@ impl<'call> Txn<'call> {
     }
 
     /// Writes attributes into the inode (all that `Attr` has; the size from `disk_size`; `i_blocks` from `blocks`).
-    pub fn store(&self, ip: &Ip<'call>, attr: &Attr) -> Result<()> {
+    pub fn store(&self, ip: &Ip<'_>, attr: &Attr) -> Result<()> {
         crate::node::store(self, ip, attr)
     }
 
     /// Brings the inode's checksum up to date: last, after all `put`s of this transaction.
-    pub fn seal(&self, ip: &Ip<'call>) -> Result<()> {
+    pub fn seal(&self, ip: &Ip<'_>) -> Result<()> {
         if !self.fs.sb.checksums() {
             return Ok(());
         }
