@@ -269,17 +269,6 @@ impl Rext4 {
             return Err(cx.refuse(what));
         }
         let runs = journal::runs(self, device)?;
-        if !read_only && cx.why() == Why::Mount && !needs_recovery {
-            // Before there can be anything in the journal, and not through it.
-            let tx = device.begin(1)?;
-            let block = self.super_block(device)?;
-            if let Some(sum) = self.settings.super_sum {
-                tx.write_summed(&block, sum)?;
-            }
-            let at = self.sb.super_at(sb::INCOMPAT);
-            tx.put(&block, at, block.get::<u32>(at)? | incompat::RECOVER)?;
-            tx.commit()?;
-        }
         let found = cx.open_journal(&Journal {
             runs: &runs,
             wide: self.sb.has_incompat(incompat::BIT64),
