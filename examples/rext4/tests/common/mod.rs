@@ -34,7 +34,7 @@ pub const KINDS: &[&[&str]] = &[
     &["-t", "ext4", "-O", "sparse_super2", "-b", "1024"],
     &["-t", "ext4", "-O", "project"],
     &["-t", "ext4", "-O", "^sparse_super,^resize_inode,^huge_file,^extra_isize,^dir_nlink"],
-    &["-t", "ext4", "-O", "^extent"],
+    &["-t", "ext4", "-O", "^extent,^64bit"],
 ];
 
 /// An image file that goes away with it.
