@@ -146,6 +146,9 @@ impl Txn<'_> {
         if features & ro_compat::LARGE_FILE != 0 {
             return Ok(());
         }
+        if block.get::<u32>(self.fs.sb.super_at(sb::REVISION))? == 0 {
+            return Err(Errno::EFBIG); // it has no features
+        }
         self.lock_orphans()?;
         self.put_super(&block, sb::RO_COMPAT, features | ro_compat::LARGE_FILE)
     }

@@ -39,8 +39,8 @@ fn everything(fs: &Harness, what: &dyn std::fmt::Debug) {
     step("mknod", fs.mknod("/d/null", 0o20644, (1, 3)));
     step("mknod", fs.mknod("/d/far", 0o60600, (259, 70000)));
     step("mknod", fs.mknod("/d/fifo", 0o10644, (0, 0)));
-    step("chmod", fs.chmod("/d/small", 0o4711));
     step("chown", fs.chown("/d/small", Some(70000), Some(80000)));
+    step("chmod", fs.chmod("/d/small", 0o4711));
     step("rename", fs.rename("/d/large", "/d/e/moved"));
     step("mkdir", fs.mkdir("/gone", 0o755));
     step("write", fs.write_file("/gone/f", &bytes(50_000, 3)));
