@@ -305,7 +305,7 @@ impl<'a, 'call> Tree<'a, 'call> {
             let mut first = if whole { at.checked_sub(1).ok_or(Errno::EUCLEAN)? } else { at };
             let mut end = at;
             let mut list = [Run::default(); 5];
-            let mut count = 0;
+            let mut count = 0usize;
             let before = if join && first > 0 { Some(self.run(first - 1)?) } else { None };
             let after = if join && end < entries { Some(self.run(end)?) } else { None };
             if let (Some(run), Some(piece)) = (before, pieces.first())

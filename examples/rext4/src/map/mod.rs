@@ -168,7 +168,7 @@ pub fn block_of(fs: &Rext4, device: Device<'_>, ip: &Ip<'_>, logical: u32) -> Re
 
 /// Allocates a block of metadata and maps it at `logical`. Also how many blocks that took in all: the file's tree may have
 /// grown.
-pub fn append(txn: &Txn<'_>, ip: &Ip<'_>, logical: u32) -> Result<(u64, u32)> {
+pub fn append<'c>(txn: &Txn<'c>, ip: &Ip<'c>, logical: u32) -> Result<(u64, u32)> {
     let mut map = Map::edit(txn, ip, APPEND_CREDITS)?;
     if let Found::Run(run) = map.lookup(logical)? {
         let what = format_args!("inode {}: block {logical} is mapped already, to {}", ip.ino, run.start);
@@ -196,7 +196,7 @@ pub fn init(txn: &Txn<'_>, ip: &Ip<'_>) -> Result<()> {
 }
 
 /// Frees blocks from the file's end towards `from`, as many as [`STEP_CREDITS`] allow.
-pub fn truncate_step(txn: &Txn<'_>, ip: &Ip<'_>, from: u32) -> Result<Freed> {
+pub fn truncate_step<'c>(txn: &Txn<'c>, ip: &Ip<'c>, from: u32) -> Result<Freed> {
     // Others keep a device number or a short target where the map would be.
     let mapped = match FileType::from_mode(ip.mode()?.into()) {
         Some(FileType::Regular | FileType::Directory) => true,
