@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Where things lie on the disk. Offsets are in bytes from the start of the structure; all integers are little-endian.
 
-mod inode;
-mod superblock;
+mod group;
+mod ip;
+pub mod superblock;
 
-pub use inode::{Ip, inode};
+pub use group::{BLOCK_UNINIT, Counts, Descriptor, INODE_UNINIT, ITABLE_ZEROED};
+pub use ip::{Ip, inode};
 pub use superblock::{Super, compat, incompat, ro_compat};
 
 /// The file type in a directory entry, `None` when it is not one.

@@ -53,6 +53,67 @@ pub mod ro_compat {
     pub const ORPHAN_PRESENT: u32 = 0x10000;
 }
 
+/// Offsets in the superblock.
+pub const INODES: usize = 0;
+pub const BLOCKS_LO: usize = 4;
+pub const RESERVED_LO: usize = 8;
+pub const FREE_BLOCKS_LO: usize = 12;
+pub const FREE_INODES: usize = 16;
+pub const FIRST_DATA_BLOCK: usize = 20;
+pub const LOG_BLOCK_SIZE: usize = 24;
+pub const LOG_CLUSTER_SIZE: usize = 28;
+pub const BLOCKS_PER_GROUP: usize = 32;
+pub const INODES_PER_GROUP: usize = 40;
+pub const MOUNT_TIME: usize = 44;
+pub const WRITE_TIME: usize = 48;
+pub const MOUNT_COUNT: usize = 52;
+pub const MAGIC: usize = 56;
+pub const STATE: usize = 58;
+pub const ERRORS: usize = 60;
+pub const REVISION: usize = 76;
+pub const RESERVED_UID: usize = 80;
+pub const RESERVED_GID: usize = 82;
+pub const FIRST_INODE: usize = 84;
+pub const INODE_SIZE: usize = 88;
+pub const COMPAT: usize = 92;
+pub const INCOMPAT: usize = 96;
+pub const RO_COMPAT: usize = 100;
+pub const UUID: usize = 104;
+pub const RESERVED_GDT: usize = 0xce;
+pub const JOURNAL_INODE: usize = 0xe0;
+pub const JOURNAL_DEVICE: usize = 0xe4;
+pub const LAST_ORPHAN: usize = 0xe8;
+pub const HASH_SEED: usize = 0xec;
+pub const HASH_VERSION: usize = 0xfc;
+pub const DESC_SIZE: usize = 0xfe;
+pub const FIRST_META_BG: usize = 0x104;
+pub const BLOCKS_HI: usize = 0x150;
+pub const RESERVED_HI: usize = 0x154;
+pub const FREE_BLOCKS_HI: usize = 0x158;
+pub const WANT_EXTRA_ISIZE: usize = 0x15e;
+pub const FLAGS: usize = 0x160;
+pub const LOG_GROUPS_PER_FLEX: usize = 0x174;
+pub const CHECKSUM_TYPE: usize = 0x175;
+pub const ERROR_COUNT: usize = 0x194;
+pub const FIRST_ERROR_TIME: usize = 0x198;
+pub const LAST_ERROR_TIME: usize = 0x1cc;
+pub const BACKUP_GROUPS: usize = 0x24c;
+pub const CHECKSUM_SEED: usize = 0x270;
+pub const WRITE_TIME_HI: usize = 0x274;
+pub const MOUNT_TIME_HI: usize = 0x275;
+pub const FIRST_ERROR_TIME_HI: usize = 0x278;
+pub const LAST_ERROR_TIME_HI: usize = 0x279;
+pub const ORPHAN_INODE: usize = 0x280;
+pub const CHECKSUM: usize = 0x3fc;
+/// Bytes.
+pub const LEN: usize = 1024;
+
+/// `s_magic`.
+pub const EXT4_MAGIC: u16 = 0xef53;
+/// Bits of `s_state`.
+pub const STATE_VALID: u16 = 1;
+pub const STATE_ERROR: u16 = 2;
+
 /// What the superblock says and no mount changes.
 #[derive(State, Clone, Debug)]
 pub struct Super {
@@ -106,6 +167,19 @@ pub struct Super {
     pub first_meta_bg: u32,
     #[state(22)]
     pub reserved_gdt: u16,
+    /// Where this superblock lies: block, and offset in it.
+    #[state(23)]
+    pub super_block: u64,
+    #[state(24)]
+    pub super_offset: u32,
+    /// The only groups with copies, with `sparse_super2`.
+    #[state(25)]
+    pub backup_groups: [u32; 2],
+    /// 0 without the feature, as the next one.
+    #[state(26)]
+    pub orphan_inode: u32,
+    #[state(27)]
+    pub journal_inode: u32,
 }
 
 impl Super {
@@ -132,8 +206,21 @@ impl Super {
         bento::fs::crc32c(seed, &generation.to_le_bytes())
     }
 
+    /// Where a field of the superblock lies in its block.
+    pub fn super_at(&self, offset: usize) -> usize {
+        self.super_offset as usize + offset
+    }
+
+    /// Blocks of a group's inode table.
+    pub fn table_blocks(&self) -> u32 {
+        let bytes = u64::from(self.inodes_per_group) * u64::from(self.inode_size);
+        bytes.div_ceil(self.block_size.into()) as u32
+    }
+
     /// Does a range of blocks lie where data may?
     pub fn holds(&self, start: u64, count: u64) -> bool {
-        start > u64::from(self.first_block) && count > 0 && start.checked_add(count).is_some_and(|end| end <= self.blocks)
+        start > u64::from(self.first_block)
+            && count > 0
+            && start.checked_add(count).is_some_and(|end| end <= self.blocks)
     }
 }
