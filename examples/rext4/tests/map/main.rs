@@ -22,7 +22,7 @@ use real::prelude::Result;
 
 mod prelude {
     pub use crate::mock::{Block, Device};
-    pub use real::prelude::{Errno, FileType, Result, Vec};
+    pub use real::prelude::{Errno, FileType, Result};
 }
 mod fs {
     pub use crate::mock::{Credits, Field};
@@ -408,8 +408,11 @@ fn storm(name: &str, options: &[&str], seed: u64, steps: u32, span: u64) {
         if extents {
             deepest = deepest.max(image.depth());
         }
-        if step % 16 == 0 || step + 1 == steps {
-            assert!(image.read(INO) == model, "step {step}, kind {kind}");
+        if step % 1 == 0 || step + 1 == steps {
+            let read = image.read(INO);
+            let differs = |(block, to): &(&u32, &(u64, bool))| model.get(block) != Some(to);
+            let first = read.iter().find(differs).map(|(block, to)| (block, to, model.get(block)));
+            assert!(read == model, "step {step}, kind {kind}, {from} + {len}: {first:?}, {} of {}", read.len(), model.len());
         }
         if step % 400 == 399 {
             let end = model.iter().rev().find(|(_, (_, unwritten))| !unwritten).map_or(0, |(block, _)| block + 1);
