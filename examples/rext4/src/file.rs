@@ -244,7 +244,11 @@ fn fill(step: &Step<'_>, map: &mut Map<'_, '_>, next: &mut u64, at: u64, end: u6
         txn.device.zero(start, len.into())?;
     }
     let run = Run { logical, len, start, unwritten };
-    map.insert(run)?;
+    if let Err(error) = map.insert(run) {
+        // The caller may yet keep what it has got so far.
+        txn.free(start, len, Use::Data)?;
+        return Err(error);
+    }
     *next = start + u64::from(len);
     Ok(Some(Filled { run, new: true, changed: true, taken: len.into() }))
 }

@@ -15,6 +15,7 @@ extern crate std;
 mod alloc;
 mod dir;
 mod disk;
+mod file;
 mod journal;
 mod list;
 mod map;
@@ -183,14 +184,34 @@ impl FileSystem for Rext4 {
         node::fileattr_set(self, cx, inode, attr)
     }
 
+    fn fallocate(&self, cx: &Context<Self>, inode: &Inode<Self>, mode: u32, offset: u64, len: u64) -> Result<()> {
+        file::fallocate(self, cx, inode, mode, offset, len)
+    }
+
     fn map_extents(
         &self,
-        _cx: &Context<Self>,
-        _inode: &Inode<Self>,
-        _offset: u64,
-        _len: u64,
-        _extents: &mut Extents,
+        cx: &Context<Self>,
+        inode: &Inode<Self>,
+        offset: u64,
+        len: u64,
+        extents: &mut Extents,
     ) -> Result<()> {
-        Err(Errno::EOPNOTSUPP)
+        file::map_extents(self, cx, inode, offset, len, extents)
+    }
+
+    fn allocate_extents(
+        &self,
+        cx: &Context<Self>,
+        inode: &Inode<Self>,
+        offset: u64,
+        len: u64,
+        how: Allocate,
+        extents: &mut Extents,
+    ) -> Result<()> {
+        file::allocate_extents(self, cx, inode, offset, len, how, extents)
+    }
+
+    fn convert_extents(&self, cx: &Context<Self>, inode: &Inode<Self>, written: Written) -> Result<()> {
+        file::convert_extents(self, cx, inode, written)
     }
 }

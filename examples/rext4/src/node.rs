@@ -6,7 +6,7 @@ use bento::prelude::*;
 
 use crate::disk::{Ip, inode, ro_compat, superblock as sb};
 use crate::txn::Txn;
-use crate::{Node, Rext4, map, namei, xattr};
+use crate::{Node, Rext4, file, map, namei, xattr};
 
 /// Seconds of a time that has only 32 bits go from 1901 to 2038; two more bits say how often to go round.
 fn split(time: Timestamp) -> (u32, u32) {
@@ -146,6 +146,9 @@ impl Txn<'_> {
         if features & ro_compat::LARGE_FILE != 0 {
             return Ok(());
         }
+        if block.get::<u32>(self.fs.sb.super_at(sb::REVISION))? == 0 {
+            return Err(Errno::EFBIG); // it has no features
+        }
         self.lock_orphans()?;
         self.put_super(&block, sb::RO_COMPAT, features | ro_compat::LARGE_FILE)
     }
@@ -276,8 +279,10 @@ pub fn write_inode(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>) -> Res
     change(fs, cx, inode, |_| {}, |_, _| Ok(()))
 }
 
-/// All of `setattr` but the size.
 pub fn setattr(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wanted: &SetAttr) -> Result<()> {
+    if let Some(size) = wanted.size() {
+        return file::set_size(fs, cx, inode, size, |attr| apply(attr, wanted));
+    }
     change(fs, cx, inode, |attr| apply(attr, wanted), |_, _| Ok(()))
 }
 

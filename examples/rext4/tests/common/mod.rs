@@ -76,6 +76,10 @@ impl Image {
         Harness::mount_image::<Rext4>(&self.path, options).unwrap_or_else(|error| panic!("{}: {error:?}", self.what))
     }
 
+    pub fn mount_read_only(&self) -> Harness {
+        Harness::mount_device_read_only::<Rext4>(&self.path, "").unwrap_or_else(|error| panic!("{}: {error:?}", self.what))
+    }
+
     /// Unmounts, and lets the judge speak.
     pub fn done(&self, fs: Harness) {
         let log = fs.log();
