@@ -292,7 +292,7 @@ fn files_that_grow_in_turn_stay_in_one_piece() {
         }
     }
     let pieces: usize = files.iter().map(|file| file.extents().unwrap().len()).sum();
-    println!("{pieces} extents in 8 files of 1 MiB");
+    println!("{pieces} extents in 8 files of 1 MiB {:?}", &files[0].extents().unwrap()[..12]);    println!("{pieces} extents in 8 files of 1 MiB {:?}", &files[1].extents().unwrap()[..12]);
     assert!(pieces <= 8 * 6, "{pieces} extents in 8 files");
     drop(files);
     image.done(fs);
