@@ -6,13 +6,16 @@ use bento::prelude::*;
 
 use crate::Rext4;
 use crate::disk::Ip;
-use crate::map::{self, Budget, END, Found, Indirect, Map, Run};
+use crate::map::{self, Budget, END, Found, Hints, Indirect, Map, Run};
 use crate::txn::{Txn, Use};
 
 /// What one transaction that allocates or converts may change of a file's map, and the inode.
 const EDIT_CREDITS: u32 = 24;
 /// Extents that one transaction allocates.
 const RUNS: u32 = 16;
+
+/// What asks for more than so many blocks at once needs no place to grow.
+const CROSSING: u32 = 512;
 
 /// Modes of `fallocate(2)`.
 mod mode {
@@ -198,11 +201,18 @@ struct Filled {
 }
 
 /// Fills the file from `at` on, at most to `end`, by one extent. `None`: the transaction is to end first.
-fn fill(step: &Step<'_>, map: &mut Map<'_, '_>, next: &mut u64, at: u64, end: u64, how: Fill) -> Result<Option<Filled>> {
+fn fill(
+    step: &Step<'_>,
+    map: &mut Map<'_, '_>,
+    hints: &mut Hints,
+    at: u64,
+    end: u64,
+    how: Fill,
+) -> Result<Option<Filled>> {
     let logical = u32::try_from(at).map_err(|_| Errno::EFBIG)?;
     let txn = &step.txn;
-    let to = match map.lookup(logical)? {
-        Found::Hole(to) => to.min(end),
+    let hole = match map.lookup(logical)? {
+        Found::Hole(to) => to,
         Found::Run(run) => {
             let part = run.part(at, end).ok_or(Errno::EUCLEAN)?;
             let same = Filled { run: part, new: false, changed: false, taken: 0 };
@@ -229,16 +239,19 @@ fn fill(step: &Step<'_>, map: &mut Map<'_, '_>, next: &mut u64, at: u64, end: u6
         Map::Tree(_) => (!how.written, Run::most(!how.written)),
         Map::Indirect(map) => (false, map.room(logical)),
     };
-    let want = (to - at).min(most.into()) as u32;
+    let want = (hole.min(end) - at).min(most.into()) as u32;
     if want == 0 {
         return Err(Errno::EFBIG);
     }
     let goal = match map.goal(logical)? {
+        // Files that grow in turn leave one another: from a place of its own each grows in one piece again.
+        Some(goal) if hints.crossed => elsewhere(step.file.fs, step.file.ino, goal),
         Some(goal) => goal,
-        None if *next != 0 => *next,
+        None if hints.next != 0 => hints.next,
         None => step.file.fs.goal(step.file.ino),
     };
     let (start, len) = txn.allocate(goal, want, Use::Data)?;
+    hints.crossed = goal == hints.next && start != goal && want < CROSSING;
     if !how.written && !unwritten {
         // Nothing on the disk will tell these blocks from data until the data are there.
         txn.device.zero(start, len.into())?;
@@ -249,8 +262,16 @@ fn fill(step: &Step<'_>, map: &mut Map<'_, '_>, next: &mut u64, at: u64, end: u6
         txn.free(start, len, Use::Data)?;
         return Err(error);
     }
-    *next = start + u64::from(len);
+    hints.next = start + u64::from(len);
     Ok(Some(Filled { run, new: true, changed: true, taken: len.into() }))
+}
+
+/// A place for a file whose growth at `goal` another has crossed: not far, and hardly the same for two files.
+fn elsewhere(fs: &Rext4, ino: u32, goal: u64) -> u64 {
+    let (first, end) = (u64::from(fs.sb.first_block), fs.sb.blocks);
+    let mixed = (u64::from(ino) << 32 | goal & 0xffff_ffff).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let place = goal + mixed % (8 * u64::from(fs.sb.blocks_per_group).max(1));
+    if place < end { place } else { first + place % end.saturating_sub(first).max(1) }
 }
 
 pub fn allocate_extents(
@@ -275,7 +296,7 @@ pub fn allocate_extents(
         return Err(Errno::EFBIG);
     }
     while at < end && extents.has_room() {
-        let filled = match fill(&step, &mut map, &mut hints.next, at, end, how) {
+        let filled = match fill(&step, &mut map, &mut hints, at, end, how) {
             Ok(Some(filled)) => filled,
             // What there is will do for now.
             Ok(None) | Err(Errno::ENOSPC) if changed => break,
@@ -448,7 +469,7 @@ impl File<'_> {
             let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
             let (mut runs, mut taken, begun) = (0, 0, at);
             while at < last && runs < RUNS {
-                let filled = match fill(&step, &mut map, &mut hints.next, at, last, how) {
+                let filled = match fill(&step, &mut map, &mut hints, at, last, how) {
                     Ok(Some(filled)) => filled,
                     // What there is stays; the next step says why it is not all.
                     Ok(None) | Err(Errno::ENOSPC) if at > begun => break,
