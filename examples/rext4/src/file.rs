@@ -314,7 +314,6 @@ pub fn allocate_extents(
         }
     }
     let (grown, _) = map.finish()?;
-    drop(hints);
     if changed { step.end_written(taken + u64::from(grown), reached) } else { Ok(()) }
 }
 
@@ -380,7 +379,7 @@ pub fn set_size(
 ) -> Result<()> {
     let file = File::new(fs, cx, inode)?;
     let step = file.begin(map::STEP_CREDITS)?;
-    let locked = step.txn.tx.lock(&inode.map)?;
+    let _map = step.txn.tx.lock(&inode.map)?;
     if size > max_size(fs, &step.ip)? {
         return Err(Errno::EFBIG);
     }
@@ -391,7 +390,6 @@ pub fn set_size(
     if listed {
         step.txn.orphan_add(&step.ip)?;
     }
-    drop(locked);
     let Step { txn, ip, .. } = step;
     let sectors = file.block / 512;
     let mut attr = txn.tx.update(inode, |attr| {
@@ -481,7 +479,6 @@ impl File<'_> {
                 at = filled.run.end();
             }
             let (grown, _) = map.finish()?;
-            drop(hints);
             let (size, now) = (end.min(at * self.block), self.cx.now());
             step.end(taken + u64::from(grown), 0, |attr| {
                 attr.ctime = now;
@@ -501,7 +498,7 @@ impl File<'_> {
         let mut done = false;
         while !done {
             let step = self.begin(map::STEP_CREDITS)?;
-            let locked = step.txn.tx.lock(&self.inode.map)?;
+            let _map = step.txn.tx.lock(&self.inode.map)?;
             let mut map = Map::edit(&step.txn, &step.ip, map::STEP_CREDITS.blocks)?;
             done = from >= to || map.cut(from, to, &mut Budget::step())?;
             if let Map::Tree(tree) = &mut map
@@ -511,7 +508,6 @@ impl File<'_> {
                 tree.shrink()?;
             }
             let (grown, freed) = map.finish()?;
-            drop(locked);
             let now = self.cx.now();
             step.end(grown.into(), freed, |attr| (attr.mtime, attr.ctime) = (now, now))?;
         }
@@ -519,7 +515,7 @@ impl File<'_> {
     }
 
     fn aligned(&self, offset: u64, end: u64) -> Result<(u32, u32)> {
-        if offset % self.block != 0 || end % self.block != 0 {
+        if !offset.is_multiple_of(self.block) || !end.is_multiple_of(self.block) {
             return Err(Errno::EINVAL);
         }
         let block = |at: u64| u32::try_from(at / self.block).map_err(|_| Errno::EFBIG);
@@ -537,7 +533,7 @@ impl File<'_> {
         let mut from = Some(last);
         while let Some(at) = from {
             let step = self.begin(EDIT_CREDITS + 1)?;
-            let locked = step.txn.tx.lock(&self.inode.map)?;
+            let _map = step.txn.tx.lock(&self.inode.map)?;
             let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
             let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
             from = tree.shift_left(at, last - first)?;
@@ -545,7 +541,6 @@ impl File<'_> {
                 tree.shrink()?;
             }
             let (grown, freed) = map.finish()?;
-            drop(locked);
             let (now, last) = (self.cx.now(), from.is_none());
             step.end(grown.into(), freed, |attr| {
                 if last {
@@ -566,7 +561,7 @@ impl File<'_> {
             return Err(Errno::EINVAL);
         }
         let step = self.begin(EDIT_CREDITS + 1)?;
-        let locked = step.txn.tx.lock(&self.inode.map)?;
+        let _map = step.txn.tx.lock(&self.inode.map)?;
         let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
         let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
         // Space may have been allocated behind the file's end, too.
@@ -575,7 +570,6 @@ impl File<'_> {
         }
         tree.divide(first)?;
         let (grown, _) = map.finish()?;
-        drop(locked);
         let now = self.cx.now();
         step.end(grown.into(), 0, |attr| {
             attr.size += len;
@@ -584,12 +578,11 @@ impl File<'_> {
         let mut limit = Some(END);
         while let Some(end) = limit {
             let step = self.begin(EDIT_CREDITS + 1)?;
-            let locked = step.txn.tx.lock(&self.inode.map)?;
+            let _map = step.txn.tx.lock(&self.inode.map)?;
             let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
             let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
             limit = tree.shift_right(first, end, by)?;
             let (grown, _) = map.finish()?;
-            drop(locked);
             step.end(grown.into(), 0, |_| ())?;
         }
         Ok(())
