@@ -187,7 +187,9 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
         last_error: AtomicU64::new(0),
         has_journal: first.journal_inode != 0 && !options.no_journal(),
     };
-    let mut fs = Rext4 { groups: Groups::new(first.groups)?, sb: first, orphans: Orphans::default(), settings };
+    let groups = Groups::new(first.groups)?;
+    let shared_xattrs = Mutex::default();
+    let mut fs = Rext4 { groups, sb: first, orphans: Orphans::default(), settings, shared_xattrs };
     if fs.sb.checksums() {
         let at = fs.sb.super_offset;
         fs.settings.super_sum = Some(cx.add_checksum(at, sb::CHECKSUM as u32, at + sb::CHECKSUM as u32, !0, false)?);
@@ -267,17 +269,6 @@ impl Rext4 {
             return Err(cx.refuse(what));
         }
         let runs = journal::runs(self, device)?;
-        if !read_only && cx.why() == Why::Mount && !needs_recovery {
-            // Before there can be anything in the journal, and not through it.
-            let tx = device.begin(1)?;
-            let block = self.super_block(device)?;
-            if let Some(sum) = self.settings.super_sum {
-                tx.write_summed(&block, sum)?;
-            }
-            let at = self.sb.super_at(sb::INCOMPAT);
-            tx.put(&block, at, block.get::<u32>(at)? | incompat::RECOVER)?;
-            tx.commit()?;
-        }
         let found = cx.open_journal(&Journal {
             runs: &runs,
             wide: self.sb.has_incompat(incompat::BIT64),

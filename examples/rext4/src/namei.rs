@@ -29,9 +29,8 @@ const REMOVE: u32 = 3 + ORPHAN;
 const RENAME: u32 = NAME + 3 + 2 + ORPHAN + INODE;
 
 /// Flags that children get from their directory.
-const INHERITED: u32 = 0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x80 | 0x400 | 0x4000 | 0x8000 | 0x10000
-    | inode::FLAG_PROJINHERIT
-    | 0x0200_0000;
+const INHERITED: u32 =
+    0x1 | 0x2 | 0x4 | 0x8 | 0x40 | 0x80 | 0x400 | 0x4000 | 0x8000 | 0x10000 | inode::FLAG_PROJINHERIT | 0x0200_0000;
 /// Of those, what only directories have: dirsync, topdir, casefold, project inheritance.
 const DIRECTORY_ONLY: u32 = 0x10000 | 0x20000 | 0x4000_0000 | inode::FLAG_PROJINHERIT;
 /// What all kinds may have: nodump, noatime.

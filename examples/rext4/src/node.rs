@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Inodes between their table and the VFS.
 
+use bento::fs::Credits;
 use bento::prelude::*;
 
 use crate::disk::{Ip, inode, ro_compat, superblock as sb};
 use crate::txn::Txn;
-use crate::{Node, Rext4, map, xattr};
+use crate::{Node, Rext4, file, map, namei, xattr};
 
 /// Seconds of a time that has only 32 bits go from 1901 to 2038; two more bits say how often to go round.
 fn split(time: Timestamp) -> (u32, u32) {
@@ -145,6 +146,9 @@ impl Txn<'_> {
         if features & ro_compat::LARGE_FILE != 0 {
             return Ok(());
         }
+        if block.get::<u32>(self.fs.sb.super_at(sb::REVISION))? == 0 {
+            return Err(Errno::EFBIG); // it has no features
+        }
         self.lock_orphans()?;
         self.put_super(&block, sb::RO_COMPAT, features | ro_compat::LARGE_FILE)
     }
@@ -225,6 +229,10 @@ impl Rext4 {
             let what = format_args!("inode {ino}: flags {flags:#x} need a feature the superblock does not name");
             return Err(self.corrupt(device, what));
         }
+        if flags & inode::FLAG_VERITY != 0 {
+            // What is read would have to be verified.
+            return Err(Errno::EOPNOTSUPP);
+        }
         Ok(ip)
     }
 }
@@ -275,8 +283,10 @@ pub fn write_inode(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>) -> Res
     change(fs, cx, inode, |_| {}, |_, _| Ok(()))
 }
 
-/// All of `setattr` but the size.
 pub fn setattr(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wanted: &SetAttr) -> Result<()> {
+    if let Some(size) = wanted.size() {
+        return file::set_size(fs, cx, inode, size, |attr| apply(attr, wanted));
+    }
     change(fs, cx, inode, |attr| apply(attr, wanted), |_, _| Ok(()))
 }
 
@@ -326,22 +336,25 @@ pub fn fileattr_set(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, file:
 }
 
 /// Is what `i_block` holds a map of blocks?
-fn has_blocks(attr: &Attr, ip: &Ip<'_>) -> bool {
-    match attr.file_type() {
+fn has_blocks(fs: &Rext4, attr: &Attr, ip: &Ip<'_>) -> Result<bool> {
+    Ok(match attr.file_type() {
         Some(FileType::Regular | FileType::Directory) => true,
-        // Short targets lie in the inode itself.
-        Some(FileType::Symlink) => {
-            attr.size >= inode::BLOCK_LEN as u64 || ip.flags().is_ok_and(|f| f & inode::FLAG_EXTENTS != 0)
-        }
+        Some(FileType::Symlink) => !namei::is_fast_symlink(fs, ip)?,
         _ => false,
-    }
+    })
 }
+
+/// The inode, the map's step, a block of attributes.
+const DELETE: Credits = Credits {
+    blocks: 1 + map::STEP_CREDITS.blocks + xattr::RELEASE_CREDITS.blocks,
+    revokes: map::STEP_CREDITS.revokes + xattr::RELEASE_CREDITS.revokes,
+};
 
 /// Frees an inode without links, and all that is its, in as many transactions as it takes.
 pub fn delete<'call>(fs: &'call Rext4, device: Device<'call>, ino: u32, node: Option<&'call Node>) -> Result<()> {
     let mut first = true;
     loop {
-        let txn = Txn::begin(fs, device, map::STEP_CREDITS)?;
+        let txn = Txn::begin(fs, device, DELETE)?;
         let _map = match node {
             Some(node) => Some(txn.tx.lock(&node.map)?),
             None => None,
@@ -353,7 +366,7 @@ pub fn delete<'call>(fs: &'call Rext4, device: Device<'call>, ino: u32, node: Op
             txn.orphan_add(&ip)?;
         }
         first = false;
-        if has_blocks(&attr, &ip) {
+        if has_blocks(fs, &attr, &ip)? {
             let freed = map::truncate_step(&txn, &ip, 0)?;
             attr.blocks = attr.blocks.saturating_sub(freed.blocks * u64::from(fs.sb.block_size / 512));
             if !freed.done {
@@ -389,7 +402,7 @@ pub fn finish_orphan(fs: &Rext4, device: Device<'_>, ino: u32) -> Result<bool> {
     }
     let from = attr.size.div_ceil(fs.sb.block_size.into());
     loop {
-        let txn = Txn::begin(fs, device, map::STEP_CREDITS)?;
+        let txn = Txn::begin(fs, device, DELETE)?;
         let ip = fs.ip(device, ino)?;
         let mut attr = fs.attr(device, &ip)?;
         let mut done = true;

@@ -159,7 +159,7 @@ impl<'call> Txn<'call> {
     }
 
     /// Puts `inode` on the orphan list: it is freed or cut at the next mount, should we not come to it.
-    pub fn orphan_add(&self, ip: &Ip<'call>) -> Result<()> {
+    pub fn orphan_add(&self, ip: &Ip<'_>) -> Result<()> {
         self.lock_orphans()?;
         let orphans = &self.fs.orphans;
         {
@@ -207,7 +207,7 @@ impl<'call> Txn<'call> {
     }
 
     /// Takes it off again, if it is on it.
-    pub fn orphan_remove(&self, ip: &Ip<'call>) -> Result<()> {
+    pub fn orphan_remove(&self, ip: &Ip<'_>) -> Result<()> {
         let (fs, orphans) = (self.fs, &self.fs.orphans);
         if !orphans.has(ip.ino) {
             return Ok(());

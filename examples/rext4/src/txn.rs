@@ -4,6 +4,7 @@
 //! that fails had taken was never on the disk.
 
 use core::cell::{Cell, RefCell};
+use core::sync::atomic::Ordering;
 
 use bento::fs::Credits;
 use bento::prelude::*;
@@ -104,12 +105,12 @@ impl<'call> Txn<'call> {
     }
 
     /// Writes attributes into the inode (all that `Attr` has; the size from `disk_size`; `i_blocks` from `blocks`).
-    pub fn store(&self, ip: &Ip<'call>, attr: &Attr) -> Result<()> {
+    pub fn store(&self, ip: &Ip<'_>, attr: &Attr) -> Result<()> {
         crate::node::store(self, ip, attr)
     }
 
     /// Brings the inode's checksum up to date: last, after all `put`s of this transaction.
-    pub fn seal(&self, ip: &Ip<'call>) -> Result<()> {
+    pub fn seal(&self, ip: &Ip<'_>) -> Result<()> {
         if !self.fs.sb.checksums() {
             return Ok(());
         }
@@ -134,10 +135,16 @@ impl<'call> Txn<'call> {
             group = Some(next);
         }
         self.fs.orphans.settle(&self.pending.orphans);
-        let Txn { tx, pending, .. } = self;
-        let result = tx.commit();
-        drop(pending);
-        result
+        let Txn { fs, tx, pending, .. } = self;
+        tx.commit()?;
+        for change in pending.changes.borrow().iter() {
+            match change.kind {
+                Kind::TakeInode => fs.settings.free_inodes.fetch_sub(1, Ordering::Relaxed),
+                Kind::FreeInode => fs.settings.free_inodes.fetch_add(1, Ordering::Relaxed),
+                _ => 0,
+            };
+        }
+        Ok(())
     }
 }
 

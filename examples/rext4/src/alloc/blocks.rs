@@ -130,7 +130,10 @@ impl<'call> Txn<'call> {
             }
             count /= 2;
         }
-        self.note(Change { group, start, count, kind: Kind::Take })?;
+        if let Err(error) = self.note(Change { group, start, count, kind: Kind::Take }) {
+            self.tx.release(count.into());
+            return Err(error);
+        }
         Ok((self.fs.sb.first_block_of(group) + u64::from(start), count))
     }
 

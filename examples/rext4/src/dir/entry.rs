@@ -87,11 +87,7 @@ pub fn find(block: &Block<'_>, end: usize, name: &[u8]) -> Result<Option<(usize,
 
 /// Where an entry of `need` bytes finds room: the offset of the entry that has it. `EEXIST` when the name is there.
 #[inline(always)]
-pub fn find_room(
-    block: &Block<'_>,
-    end: usize,
-    name: &[u8],
-) -> Result<Result<Option<(usize, Entry)>, Broken>, Errno> {
+pub fn find_room(block: &Block<'_>, end: usize, name: &[u8]) -> Result<Result<Option<(usize, Entry)>, Broken>, Errno> {
     let need = room(name.len());
     let mut at = 0;
     while at < end {
@@ -112,14 +108,7 @@ pub fn find_room(
 }
 
 /// Puts a name where [`find_room`] found room.
-pub fn insert(
-    txn: &Txn,
-    block: &Block<'_>,
-    (at, has): (usize, Entry),
-    name: &[u8],
-    ino: u32,
-    kind: u8,
-) -> Result<()> {
+pub fn insert(txn: &Txn, block: &Block<'_>, (at, has): (usize, Entry), name: &[u8], ino: u32, kind: u8) -> Result<()> {
     let used = has.used();
     if used > 0 {
         txn.tx.put(block, at + 4, used as u16)?;

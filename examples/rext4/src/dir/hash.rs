@@ -105,9 +105,7 @@ fn tea(buf: &mut [u32; 4], words: &[u32; 4]) {
     let mut sum = 0u32;
     for _ in 0..16 {
         sum = sum.wrapping_add(0x9e37_79b9);
-        let mix = |z: u32, k: u32, l: u32| {
-            (z << 4).wrapping_add(k) ^ z.wrapping_add(sum) ^ (z >> 5).wrapping_add(l)
-        };
+        let mix = |z: u32, k: u32, l: u32| (z << 4).wrapping_add(k) ^ z.wrapping_add(sum) ^ (z >> 5).wrapping_add(l);
         x = x.wrapping_add(mix(y, a, b));
         y = y.wrapping_add(mix(x, c, d));
     }

@@ -143,7 +143,11 @@ impl<'a, 'call> Dir<'a, 'call> {
                     return self.read_new(logical, Role::Leaf);
                 };
                 let first = Entry::of(self.device.read(physical)?.get(0)?);
-                if first.rec_len == self.size() && self.fs.sb.checksums() { Role::Index(htree::NODE) } else { Role::Leaf }
+                if first.rec_len == self.size() && self.fs.sb.checksums() {
+                    Role::Index(htree::NODE)
+                } else {
+                    Role::Leaf
+                }
             }
         };
         self.read_new(logical, role)

@@ -80,7 +80,8 @@ impl<'a, 'call> Area<'a, 'call> {
         let (inum, size, hash): (u32, u32, u32) = (self.get(at + 4)?, self.get(at + 8)?, self.get(at + 12)?);
         let value_len = usize::try_from(size).map_err(|_| Broken(at))?;
         let value_at = self.base + (word >> 16) as usize;
-        let outside = inum == 0 && value_len > 0 && (value_at < next || value_at + value_len.next_multiple_of(4) > self.end);
+        let outside =
+            inum == 0 && value_len > 0 && (value_at < next || value_at + value_len.next_multiple_of(4) > self.end);
         if next + TERMINATOR > self.end || value_len > VALUE_MAX || outside {
             return Err(Broken(at));
         }

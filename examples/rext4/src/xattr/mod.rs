@@ -10,7 +10,7 @@ use bento::fs::Credits;
 use bento::prelude::*;
 
 use crate::Rext4;
-use crate::disk::{Ip, incompat, inode};
+use crate::disk::{Ip, compat, incompat, inode};
 use crate::map;
 use crate::txn::Txn;
 
@@ -129,13 +129,7 @@ fn put_value(
 }
 
 /// A large value is the contents of an inode of its own (`ea_inode`).
-fn put_far_value(
-    fs: &Rext4,
-    device: Device<'_>,
-    ip: &Ip<'_>,
-    head: &Head,
-    value: &mut XattrValue,
-) -> Result<()> {
+fn put_far_value(fs: &Rext4, device: Device<'_>, ip: &Ip<'_>, head: &Head, value: &mut XattrValue) -> Result<()> {
     let (ino, inum) = (ip.ino, head.inum);
     let bad = || fs.corrupt(device, format_args!("inode {ino}: an attribute in inode {inum}, which is none"));
     let known = fs.sb.has_incompat(incompat::EA_INODE) && (fs.sb.first_inode..=fs.sb.inodes).contains(&inum);
@@ -206,17 +200,15 @@ pub fn setxattr<'c>(
     value: &[u8],
     flags: u32,
 ) -> Result<()> {
+    if !fs.sb.has_compat(compat::EXT_ATTR) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let (index, name) = split(name)?;
     let disk = to_disk(index, value)?;
     change(fs, cx, inode, index, name, Some(disk.as_deref().unwrap_or(value)), flags)
 }
 
-pub fn removexattr<'c>(
-    fs: &'c Rext4,
-    cx: &'c Context<Rext4>,
-    inode: &'c Inode<Rext4>,
-    name: &Name,
-) -> Result<()> {
+pub fn removexattr<'c>(fs: &'c Rext4, cx: &'c Context<Rext4>, inode: &'c Inode<Rext4>, name: &Name) -> Result<()> {
     let (index, name) = split(name)?;
     change(fs, cx, inode, index, name, None, REPLACE)
 }
