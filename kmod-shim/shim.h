@@ -145,6 +145,7 @@ struct bento_disk {
 	size_t run_count;
 	struct bento_sum *sums;
 	u32 sum_count, sums_added; /* added: by the mount call that runs */
+	u32 journal_flags; /* BENTO_JOURNAL_* */
 	bool writable; /* transactions may begin */
 	bool recovered; /* that handler has been called */
 	bool skipped; /* a journal was there and left alone: never writable */
@@ -321,7 +322,8 @@ struct bento_kcall {
 	struct bento_deferred *deferred;
 	struct bento_tx *tx; /* the call's transaction */
 	u64 reserved; /* allocate_extents: what is left of args->reserved */
-	unsigned int nblocks; /* slots in use are below; device.c */
+	unsigned int nblocks; /* slots in use are below this one; device.c */
+	unsigned int block_room; /* how many it has been */
 	struct buffer_head *blocks[BENTO_INLINE_BLOCKS];
 	struct bento_more_blocks *more_blocks;
 };
@@ -351,7 +353,9 @@ static inline void bento_kcall_init(struct bento_kcall *kc)
 	kc->more = NULL;
 	kc->deferred = NULL;
 	kc->tx = NULL;
+	kc->reserved = 0;
 	kc->nblocks = 0;
+	kc->block_room = 0;
 	kc->more_blocks = NULL;
 }
 
@@ -501,6 +505,12 @@ void bento_touch_ctime(struct inode *inode);
 void bento_init_ops(struct inode *inode);
 
 void bento_fill_attr(const struct inode *inode, struct bento_attr *attr);
+/* A handler's change of attributes: possible (0 or -EUCLEAN, told), two made one,
+ * and done. */
+int bento_attr_check(struct bento_call *call, struct inode *inode,
+		     const struct bento_attr *attr, u32 valid);
+void bento_attr_merge(struct bento_attr *to, const struct bento_attr *attr, u32 valid);
+void bento_attr_store(struct inode *inode, const struct bento_attr *attr, u32 valid);
 void bento_set_fsflags(struct inode *inode, u32 fsflags);
 
 static inline struct bento_time bento_time(struct timespec64 ts)
@@ -557,6 +567,8 @@ int bento_new_finish(struct bento_making *mk, const struct bento_new *node,
  * symlinks. */
 void bento_fill_common_iops(struct bento_super *bs, struct inode_operations *iops);
 void bento_fill_symlink_iops(struct bento_super *bs, struct inode_operations *iops);
+/* Through the handler alone, with ctime. */
+int bento_set_mode(struct inode *inode, umode_t mode);
 int bento_set_link(struct inode *inode, const void *target, size_t len);
 
 /* ---- dir.c (kmodio) ---- */
@@ -603,8 +615,18 @@ void bento_blocks_release(struct bento_kcall *kc);
 void bento_tx_drop(struct bento_kcall *kc);
 int bento_tx_init(void);
 void bento_tx_exit(void);
+/* The inodes in a call's arguments, at most 4; some may be NULL. */
+unsigned int bento_inodes_of(struct bento_kcall *kc, struct bento_inode **out);
 
 void bento_disk_init(struct bento_super *bs);
+/* Does the journal lie in these blocks of the device? Its shim's own. */
+bool bento_journal_overlaps(const struct bento_super *bs, u64 number, u64 count);
+/* What the mount handler chose, checked. */
+int bento_disk_mounted(struct bento_super *bs, const struct bento_mount_args *args);
+/* Read-only until now. */
+int bento_disk_writable(struct bento_super *bs);
+/* The mount has succeeded: `recover`, and no error is left in the journal. */
+int bento_disk_ready(struct bento_super *bs);
 /* After the unmount handler: the journal is emptied and closed. */
 void bento_disk_exit(struct bento_super *bs);
 /* What has been committed reaches the device: waits with `wait`. */
@@ -617,7 +639,7 @@ int bento_journal_wait(struct inode *inode, bool datasync);
 /* The same, if changes of that directory or inode are to be synchronous. */
 static inline int bento_journal_dirsync(struct inode *inode)
 {
-	return IS_DIRSYNC(inode) && bento_extents(bento_isb(inode)) ?
+	return unlikely(IS_DIRSYNC(inode)) && bento_extents(bento_isb(inode)) ?
 		       bento_journal_wait(inode, false) : 0;
 }
 /* A fresh inode may have been changed by a transaction that is not on the device
@@ -660,6 +682,7 @@ extern const struct bento_host bento_kernel_host;
 
 int bento_init_fs_context(struct fs_context *fc);
 void bento_kill_sb(struct super_block *sb);
+void bento_put_super(struct super_block *sb);
 /* Tables that lead to `handlers` as well. */
 int bento_grow_tables(struct bento_super *bs, u64 handlers);
 /* A new instance below a live mount, by `epoch`'s version (S3). */
