@@ -237,11 +237,8 @@ impl Super {
 
     /// The last step of mounting a device that may be written.
     fn recover(&self) -> Result<()> {
-        let Some(device) = &self.device else { return Ok(()) };
-        if self.is_read_only() {
-            return Ok(());
-        }
-        if self.has(Op::recover) {
+        let Some(device) = self.device.as_ref().filter(|device| !device.is_read_only()) else { return Ok(()) };
+        if !self.is_read_only() {
             self.freeze_call(Op::recover, |ops| ops.recover)?;
         }
         let device = Arc::clone(device);
@@ -333,8 +330,12 @@ impl Super {
                 *held(&self.options) = options.to_owned();
             }
         }
-        self.read_only.store(read_only, Ordering::Release);
-        Ok(())
+        let before = self.read_only.swap(read_only, Ordering::AcqRel);
+        match self.device.as_ref().filter(|device| read_only && !before && !device.is_read_only()) {
+            // Who looks at the device now finds nothing to recover.
+            Some(device) => device.journal.settle(device),
+            None => Ok(()),
+        }
     }
 
     /// Pages, attributes, then the file system's own.

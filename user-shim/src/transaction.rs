@@ -190,7 +190,7 @@ impl Ledger<'_> {
         }
         let credits = u64::from(blocks);
         let waits = self.blocks.held_in.is_none();
-        let tid = device.journal.begin(&device, credits, waits).inspect_err(|errno| {
+        let tid = device.journal.begin(&device, credits, revokes.into(), waits).inspect_err(|errno| {
             if *errno == Errno::ENOSPC && waits {
                 let most = device.journal.max_credits();
                 self.complain(format_args!("asked for {blocks} blocks in one transaction, and {most} are the most"));
@@ -214,7 +214,7 @@ impl Ledger<'_> {
     pub fn tx_extend(&mut self, blocks: u32, revokes: u32) -> Result<()> {
         let device = Arc::clone(self.device()?);
         let tx = self.tx()?;
-        device.journal.extend(blocks.into())?;
+        device.journal.extend(blocks.into(), revokes.into())?;
         tx.blocks += u64::from(blocks);
         tx.revokes = tx.revokes.saturating_add(revokes);
         Ok(())
@@ -397,7 +397,7 @@ impl Ledger<'_> {
         if !commit {
             tx.undo(device);
             self.blocks.promised += tx.claimed.reserved;
-            return device.journal.end(tid, unused, false);
+            return device.journal.end(tid, unused, tx.revokes.into(), false);
         }
         for number in &tx.forgotten {
             device.journal.forget(device, tid, *number);
@@ -412,7 +412,8 @@ impl Ledger<'_> {
         if hold {
             self.blocks.held_in = Some(tid);
         }
-        device.journal.end(tid, unused, hold);
+        let unused_revokes = u64::from(tx.revokes).saturating_sub(tx.forgotten.len() as u64);
+        device.journal.end(tid, unused, unused_revokes, hold);
     }
 }
 
@@ -437,7 +438,7 @@ impl Super {
         let Some(device) = &self.device else { return Ok(()) };
         match inode.transaction() {
             // Data that went to their places without a transaction want the flush all the same.
-            tid if tid == 0 || device.journal.is_committed(tid) => device.flush(),
+            tid if tid == 0 || device.journal.is_committed(tid) => device.journal.flush(device),
             tid => device.journal.commit(device, tid),
         }
     }
@@ -447,7 +448,7 @@ impl Super {
         let Some(device) = self.device.as_ref().filter(|device| !device.is_read_only()) else { return Ok(()) };
         match device.journal.commit_all(device)? {
             true => Ok(()),
-            false => device.flush(),
+            false => device.journal.flush(device),
         }
     }
 }
