@@ -128,23 +128,29 @@ pub fn failnth(place: &Place, stage: &Stage) -> Result<Tally> {
     run(place, stage, &spec)
 }
 
+/// A script that runs on any file system: the stage's, which may be followed by options for the mke2fs that makes its disk.
+fn on<'k>(place: &Place, stage: &Stage, kernel: &'k Kernel, script: &str) -> Result<RunSpec<'k>> {
+    let (fs, mkfs) = stage.fs.split_once(' ').unwrap_or((stage.fs, ""));
+    let modules: &[&str] = if fs == "ext4" { &[] } else { &[fs] };
+    let mut spec = limited(spec(place, kernel, modules, script)?, stage);
+    setting(&mut spec, "FS", fs);
+    setting(&mut spec, "MKFS", mkfs);
+    if ["ext4", "rext4"].contains(&fs) {
+        spec.disks.push(Disk::Scratch(600));
+    }
+    Ok(spec)
+}
+
 pub fn data(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
-    let mut spec = limited(spec(place, &kernel, &[stage.fs], "data")?, stage);
-    setting(&mut spec, "FS", stage.fs);
+    let mut spec = on(place, stage, &kernel, "data")?;
     setting(&mut spec, "WITHOUT", if stage.fs == "memfs" { "freeze" } else { "" });
     run(place, stage, &spec)
 }
 
 pub fn pjdfstest(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
-    let modules: &[&str] = if stage.fs == "ext4" { &[] } else { &[stage.fs] };
-    let mut spec = limited(spec(place, &kernel, modules, "pjdfstest")?, stage);
-    setting(&mut spec, "FS", stage.fs);
-    if stage.fs == "ext4" {
-        spec.disks.push(Disk::Scratch(600));
-    }
-    run(place, stage, &spec)
+    run(place, stage, &on(place, stage, &kernel, "pjdfstest")?)
 }
 
 pub fn fsx(place: &Place, stage: &Stage) -> Result<Tally> {
@@ -162,8 +168,7 @@ pub fn fsx_few(place: &Place, stage: &Stage) -> Result<Tally> {
 
 fn fsx_of(place: &Place, stage: &Stage, operations: &str, seeds: &str) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
-    let mut spec = limited(spec(place, &kernel, &[stage.fs], "fsx")?, stage);
-    setting(&mut spec, "FS", stage.fs);
+    let mut spec = on(place, stage, &kernel, "fsx")?;
     setting(&mut spec, "OPERATIONS", operations);
     setting(&mut spec, "SEEDS", seeds);
     run(place, stage, &spec)
@@ -172,10 +177,9 @@ fn fsx_of(place: &Place, stage: &Stage, operations: &str, seeds: &str) -> Result
 pub fn work(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let (repository, _) = tools::repository()?;
-    let mut spec = limited(spec(place, &kernel, &[stage.fs], "work")?, stage);
+    let mut spec = on(place, stage, &kernel, "work")?;
     spec = spec.file(repository.join("repository.git"), "repository.git");
     spec = spec.file(repository.join("files"), "repository.files");
-    setting(&mut spec, "FS", stage.fs);
     run(place, stage, &spec)
 }
 

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Place, Tally, guest, host, upgrade, user};
+use super::{Place, Tally, crash, guest, host, upgrade, user};
 
 /// One stage.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +110,9 @@ pub fn stages() -> Vec<Stage> {
             .after(QEMU),
         guest("fsx-6.12", "6.12", "memfs", "fsx: 20,000 operations in stock 6.12", guest::fsx_some).after(QEMU),
         guest("work-6.12", "6.12", "memfs", "git, make, SQLite on memfs", guest::work).after(QEMU).minutes(10),
+        guest("crash-ext4-6.12", "6.12", "ext4", "the yardstick: what a crash leaves of ext4", crash::crash)
+            .after(QEMU),
+        guest("crash-ext2-6.12", "6.12", "ext2", "the control: ext2 loses something", crash::control).after(QEMU),
         host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]),
         guest("smoke-uml", "uml", "", "mount, use, unload in user-mode Linux", guest::smoke).after(UML),
         guest("upgrade-uml", "uml", "", "what an upgrade must not touch; upgrades that fail", upgrade::once).after(UML),
