@@ -15,13 +15,14 @@ use crate::vm::{self, Disk, RunSpec};
 use crate::{build, ui};
 
 /// The crates behind the file systems of the suites.
-pub const CRATES: [(&str, &str); 6] = [
+pub const CRATES: [(&str, &str); 7] = [
     ("memfs", "examples/memfs"),
     ("memfs_v2", "examples/memfs_v2"),
     ("hellofs", "examples/hellofs"),
     ("bytesfs", "tests/fs/bytesfs"),
     ("bytesfs_v2", "tests/fs/bytesfs_v2"),
     ("hostilefs", "tests/fs/hostilefs"),
+    ("journalfs", "tests/fs/journalfs"),
 ];
 
 pub fn projects(root: &Path, names: &[&str]) -> Result<Vec<Project>> {
@@ -119,6 +120,14 @@ pub fn hostile(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let mut spec = limited(spec(place, &kernel, &["hostilefs"], "hostile")?, stage);
     setting(&mut spec, "SEEDS", if kernel.arch == Arch::Um { "60" } else { "20" });
+    run(place, stage, &spec)
+}
+
+pub fn journal(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let mut spec = limited(spec(place, &kernel, &["journalfs"], "journal")?, stage);
+    // An abandoned instance is leaked on purpose (CONTRACT C2), and kmemleak cannot know.
+    spec.kmemleak = false;
     run(place, stage, &spec)
 }
 
