@@ -8,15 +8,9 @@ use bento::fs::Op;
 use bento_user_shim::{Harness, Outcome, Panic};
 use bytesfs::BytesFs;
 
-/// All but those of file systems with a device, which bytesfs is not.
-fn handlers() -> impl Iterator<Item = &'static Op> {
-    let device = [Op::recover, Op::map_extents, Op::allocate_extents, Op::convert_extents];
-    Op::HANDLERS.iter().filter(move |op| !device.contains(op))
-}
-
 #[test]
 fn a_panic_in_any_handler_ends_that_call_only() {
-    for (op, kind) in handlers().flat_map(|op| [(op, "panic"), (op, "index"), (op, "lock")]) {
+    for (op, kind) in every::handlers().flat_map(|op| [(op, "panic"), (op, "index"), (op, "lock")]) {
         if matches!(op, Op::mount | Op::unmount | Op::reconfigure) {
             continue; // bytesfs keeps those for making faults
         }
@@ -54,7 +48,7 @@ fn a_panic_in_any_handler_ends_that_call_only() {
 
 #[test]
 fn errors_of_any_handler_reach_the_caller_or_the_log() {
-    for op in handlers() {
+    for op in every::handlers() {
         if matches!(op, Op::mount | Op::unmount | Op::reconfigure | Op::load_inode) {
             continue;
         }
