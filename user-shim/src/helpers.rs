@@ -500,9 +500,9 @@ unsafe extern "C" fn journal_open(_call: *mut abi::bento_call, journal: *mut abi
         (journal.replayed, journal.error) = (0, 0);
         // Below a live mount it is open already.
         if !ledger.sb.is_mounted() {
-            // SAFETY: SAFETY.md C1: this call's.
             let runs = match journal.runs.is_null() || journal.count == 0 {
                 true => &[],
+                // SAFETY: SAFETY.md C1: this call's.
                 false => unsafe { std::slice::from_raw_parts(journal.runs, journal.count) },
             };
             let opened = device.journal.open(device, journal, runs).map_err(|(errno, why)| {

@@ -64,6 +64,7 @@ mod device;
 mod dir;
 mod disk;
 mod export;
+mod extents;
 mod file;
 #[cfg(feature = "fuse")]
 pub mod fuse;
@@ -83,6 +84,7 @@ mod swap;
 mod sync;
 mod transaction;
 mod warm;
+mod writeback;
 mod xattr;
 
 pub use call::Outcome;
