@@ -217,7 +217,7 @@ fn what_debugfs_leaves_behind_we_recover() {
 
 fn refused(bytes: Vec<u8>) -> String {
     let disk = Image::new(bytes);
-    let error = Harness::mount_disk::<CountFs>(disk, "").err().expect("it was mounted");
+    let error = Harness::mount_disk::<CountFs>(disk, "").expect_err("it was mounted");
     error.to_string()
 }
 
@@ -251,7 +251,7 @@ fn damaged_journals_are_refused_by_name() {
     let (_, log) = ext4.mount(&spoilt(at(12) + 60));
     assert!(log.iter().any(|line| line.contains("1 transactions replayed")), "{log:?}");
     // Nothing can be recovered where nothing can be written.
-    let error = Harness::mount_disk::<CountFs>(Image::new(bytes.clone()).read_only(), "").err().unwrap();
+    let error = Harness::mount_disk::<CountFs>(Image::new(bytes.clone()).read_only(), "").unwrap_err();
     assert!(error.to_string().contains("needs recovery"), "{error}");
     // Fast commits may be there.
     let mut fast = bytes.clone();

@@ -211,6 +211,15 @@ impl FileSystem for CountFs {
                 tx.forget(value.unsigned_abs())?;
                 tx.commit()
             }
+            // More blocks than were declared.
+            b"user.greedy" => {
+                let tx = cx.begin(1)?;
+                tx.put(&cx.device().read(self.first)?, 0, 1u64)?;
+                tx.put(&cx.device().read(self.first + 1)?, 0, 1u64)?;
+                tx.commit()
+            }
+            b"user.large" => cx.begin(value.unsigned_abs() as u32).map(drop),
+            b"user.outside" => cx.device().read(value.unsigned_abs()).map(drop),
             b"user.nested" => {
                 let _tx = cx.begin(1)?;
                 cx.begin(1).map(drop)
