@@ -392,8 +392,8 @@ unsafe extern "C" fn state_put(
 /// Does `then` with the ledger of the call in progress, of a mount with a device.
 fn on_device(then: impl FnOnce(&mut Ledger<'_>, &Device) -> Result<()>) -> i32 {
     let done = with_ledger(|ledger| {
-        let device = std::sync::Arc::clone(ledger.device()?);
-        then(ledger, &device)
+        let device = ledger.device()?;
+        then(ledger, device)
     });
     errno(done.unwrap_or(Err(Errno::EINVAL)))
 }
