@@ -2,6 +2,7 @@
 //! Judges of a disk file system that know nothing of how it is made: what another file system does with the same calls
 //! ([`ops`], and the program `differ`). Each is random by a seed, which is printed: the same seed is the same run.
 
+pub mod ace;
 pub mod mounted;
 pub mod ops;
 pub mod random;
