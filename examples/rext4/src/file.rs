@@ -198,7 +198,15 @@ struct Filled {
 }
 
 /// Fills the file from `at` on, at most to `end`, by one extent. `None`: the transaction is to end first.
-fn fill(step: &Step<'_>, map: &mut Map<'_, '_>, next: &mut u64, at: u64, end: u64, how: Fill) -> Result<Option<Filled>> {
+#[inline(never)]
+fn fill(
+    step: &Step<'_>,
+    map: &mut Map<'_, '_>,
+    next: &mut u64,
+    at: u64,
+    end: u64,
+    how: Fill,
+) -> Result<Option<Filled>> {
     let logical = u32::try_from(at).map_err(|_| Errno::EFBIG)?;
     let txn = &step.txn;
     let to = match map.lookup(logical)? {
@@ -350,6 +358,7 @@ pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wr
 }
 
 /// A size is set: what lies behind it is freed. `change` does what else is asked for, with the size.
+#[inline(never)]
 pub fn set_size(
     fs: &Rext4,
     cx: &Context<Rext4>,
@@ -437,6 +446,7 @@ impl File<'_> {
     }
 
     /// Fills holes of `offset..end` by unwritten blocks; `zero` makes those that are wholly inside unwritten.
+    #[inline(never)]
     fn preallocate(&self, offset: u64, end: u64, keep: bool, zero: bool) -> Result<()> {
         self.only_extents(end)?;
         let (mut at, last) = self.blocks(offset, end - offset)?;
@@ -476,6 +486,7 @@ impl File<'_> {
     }
 
     /// Frees blocks `from..to`.
+    #[inline(never)]
     fn punch(&self, from: u64, to: u64) -> Result<()> {
         let mut done = false;
         while !done {
@@ -506,6 +517,7 @@ impl File<'_> {
     }
 
     /// Takes `offset..end` out of the file.
+    #[inline(never)]
     fn collapse(&self, offset: u64, end: u64) -> Result<()> {
         self.only_extents(end)?;
         let (first, last) = self.aligned(offset, end)?;
@@ -537,6 +549,7 @@ impl File<'_> {
     }
 
     /// Makes a hole of `len` bytes at `offset`, and what was there and behind it comes after it.
+    #[inline(never)]
     fn insert(&self, offset: u64, len: u64) -> Result<()> {
         let size = self.inode.attr().size;
         self.only_extents(size.checked_add(len).ok_or(Errno::EFBIG)?)?;

@@ -54,7 +54,9 @@ impl Budget {
     /// How many of the `want` blocks before `end`, all of them in `run`, may be freed.
     fn take(&mut self, sb: &Super, run: &Run, end: u64, want: u32, what: Use) -> u32 {
         let (first, per_group) = (u64::from(sb.first_block), u64::from(sb.blocks_per_group).max(1));
-        let Some(last) = (run.start + end.saturating_sub(u64::from(run.logical))).checked_sub(first + 1) else { return 0 };
+        let Some(last) = (run.start + end.saturating_sub(u64::from(run.logical))).checked_sub(first + 1) else {
+            return 0;
+        };
         let group = last / per_group;
         if self.group != Some(group) {
             if self.groups == 0 {
@@ -113,6 +115,7 @@ impl<'a, 'call> Map<'a, 'call> {
         })
     }
 
+    #[inline(never)]
     pub fn lookup(&mut self, logical: u32) -> Result<Found> {
         match self {
             Map::Tree(tree) => tree.lookup(logical),
@@ -121,6 +124,7 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// Where the hole that was just looked up would continue its neighbours.
+    #[inline(never)]
     pub fn goal(&mut self, logical: u32) -> Result<Option<u64>> {
         match self {
             Map::Tree(tree) => tree.goal(logical),
@@ -135,6 +139,7 @@ impl<'a, 'call> Map<'a, 'call> {
         }
     }
 
+    #[inline(never)]
     pub fn insert(&mut self, run: Run) -> Result<()> {
         match self {
             Map::Tree(tree) => tree.insert(run),
@@ -142,6 +147,7 @@ impl<'a, 'call> Map<'a, 'call> {
         }
     }
 
+    #[inline(never)]
     pub fn cut(&mut self, from: u64, to: u64, budget: &mut Budget) -> Result<bool> {
         match self {
             Map::Tree(tree) => tree.cut(from, to, budget),
