@@ -495,7 +495,7 @@ impl<'call> Dir<'_, 'call> {
     ///
     /// Names with the same two hashes follow one another at positions of their own, counted from the hash they share.
     fn emit_listed(&self, list: &mut [Listed], pos: u64, out: &mut DirEmitter) -> Result<bool> {
-        sort_by_key(&mut list, |name| (name.key, name.logical, name.at));
+        sort_by_key(list, |name| (name.key, name.logical, name.at));
         let mut held: Option<(u32, Block<'call>)> = None;
         let mut next = 0;
         for name in list.iter() {
