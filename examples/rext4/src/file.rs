@@ -45,6 +45,7 @@ impl<'a> File<'a> {
         Ok(File { fs, cx, inode, ino, block: fs.sb.block_size.into() })
     }
 
+    #[inline(never)]
     fn begin(&'a self, credits: impl Into<bento::fs::Credits>) -> Result<Step<'a>> {
         let txn = Txn::begin(self.fs, self.cx.device(), credits)?;
         let ip = self.fs.ip(self.cx.device(), self.ino)?;
@@ -60,27 +61,27 @@ impl<'a> File<'a> {
 
 impl Step<'_> {
     /// Stores what `change` makes of the attributes, with `taken` and without `freed` blocks, and commits.
+    #[inline(never)]
     fn end(self, taken: u64, freed: u64, change: impl FnOnce(&mut Attr)) -> Result<()> {
-        let Step { file, txn, ip } = self;
-        let sectors = file.block / 512;
-        let attr = txn.tx.update(file.inode, |attr| {
+        let sectors = self.file.block / 512;
+        let attr = self.txn.tx.update(self.file.inode, |attr| {
             attr.blocks = (attr.blocks + taken * sectors).saturating_sub(freed * sectors);
             change(attr);
         })?;
-        txn.store(&ip, &attr)?;
-        txn.seal(&ip)?;
-        txn.commit()
+        self.txn.store(&self.ip, &attr)?;
+        self.txn.seal(&self.ip)?;
+        self.txn.commit()
     }
 
     /// The same, where data are on the device as far as `reached` bytes.
+    #[inline(never)]
     fn end_written(self, taken: u64, reached: u64) -> Result<()> {
-        let Step { file, txn, ip } = self;
-        let sectors = file.block / 512;
-        let mut attr = txn.tx.update(file.inode, |attr| attr.blocks += taken * sectors)?;
+        let sectors = self.file.block / 512;
+        let mut attr = self.txn.tx.update(self.file.inode, |attr| attr.blocks += taken * sectors)?;
         attr.disk_size = attr.disk_size.max(reached.min(attr.size));
-        txn.store(&ip, &attr)?;
-        txn.seal(&ip)?;
-        txn.commit()
+        self.txn.store(&self.ip, &attr)?;
+        self.txn.seal(&self.ip)?;
+        self.txn.commit()
     }
 }
 
@@ -548,15 +549,9 @@ impl File<'_> {
         Ok(())
     }
 
-    /// Makes a hole of `len` bytes at `offset`, and what was there and behind it comes after it.
+    /// Grows the file by `len` bytes, which are `by` blocks, and divides what reaches across `first`.
     #[inline(never)]
-    fn insert(&self, offset: u64, len: u64) -> Result<()> {
-        let size = self.inode.attr().size;
-        self.only_extents(size.checked_add(len).ok_or(Errno::EFBIG)?)?;
-        let (first, by) = self.aligned(offset, len)?;
-        if offset >= size {
-            return Err(Errno::EINVAL);
-        }
+    fn part(&self, first: u32, by: u32, len: u64) -> Result<()> {
         let step = self.begin(EDIT_CREDITS + 1)?;
         let locked = step.txn.tx.lock(&self.inode.map)?;
         let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
@@ -573,6 +568,19 @@ impl File<'_> {
             attr.size += len;
             (attr.mtime, attr.ctime) = (now, now);
         })?;
+        Ok(())
+    }
+
+    /// Makes a hole of `len` bytes at `offset`, and what was there and behind it comes after it.
+    #[inline(never)]
+    fn insert(&self, offset: u64, len: u64) -> Result<()> {
+        let size = self.inode.attr().size;
+        self.only_extents(size.checked_add(len).ok_or(Errno::EFBIG)?)?;
+        let (first, by) = self.aligned(offset, len)?;
+        if offset >= size {
+            return Err(Errno::EINVAL);
+        }
+        self.part(first, by, len)?;
         let mut limit = Some(END);
         while let Some(end) = limit {
             let step = self.begin(EDIT_CREDITS + 1)?;

@@ -107,6 +107,7 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// For changes; see [`Tree::edit`].
+    #[inline(never)]
     pub fn edit(txn: &'a Txn<'call>, ip: &'a Ip<'call>, credits: u32) -> Result<Self> {
         Ok(if has_extents(ip)? {
             Map::Tree(Tree::edit(txn, ip, credits))
@@ -156,8 +157,8 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// Ends changes: how many blocks the map itself came to need, and how many were freed with and in it.
-    pub fn finish(mut self) -> Result<(u32, u64)> {
-        match &mut self {
+    pub fn finish(&mut self) -> Result<(u32, u64)> {
+        match self {
             Map::Tree(tree) => tree.flush().map(|()| (tree.taken, tree.freed)),
             Map::Indirect(map) => Ok((map.taken, map.freed)),
         }
