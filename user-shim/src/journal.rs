@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bento::abi;
@@ -126,6 +126,8 @@ pub struct Journal {
     /// There is a log on the device.
     logged: AtomicBool,
     no_barrier: AtomicBool,
+    /// Where the log lies.
+    area: OnceLock<Vec<abi::bento_run>>,
 }
 
 /// File data that a transaction waits for: let go when they have been written.
@@ -164,6 +166,12 @@ impl Journal {
     /// Is there anything that is not at its place, or about to change?
     pub fn is_busy(&self) -> bool {
         self.state().running.as_ref().is_some_and(|running| running.handles > 0 || !running.blocks.is_empty())
+    }
+
+    /// Does the log lie there?
+    pub fn covers(&self, number: u64, count: u64) -> bool {
+        let runs = self.area.get().map_or(&[][..], Vec::as_slice);
+        runs.iter().any(|run| number < run.physical + run.count && run.physical < number.saturating_add(count))
     }
 
     pub fn aborted(&self) -> Option<Errno> {
@@ -375,8 +383,8 @@ impl Journal {
 
     fn commit_running(&self, device: &Device, work: &mut Work) -> Result<bool> {
         let mut state = self.state();
-        if let Some(why) = state.aborted {
-            return Err(why);
+        if state.aborted.is_some() {
+            return Err(Errno::EIO);
         }
         if state.running.is_none() {
             let last = state.next - 1;
@@ -601,6 +609,7 @@ impl Journal {
         state.room = log.len().into();
         drop(state);
         work.log = Some(log);
+        let _ = self.area.set(runs.to_vec());
         self.logged.store(true, Ordering::Release);
         Ok(opened)
     }

@@ -48,6 +48,7 @@ impl<'a> File<'a> {
         Ok(File { fs, cx, inode, ino, block: fs.sb.block_size.into() })
     }
 
+    #[inline(never)]
     fn begin(&'a self, credits: impl Into<bento::fs::Credits>) -> Result<Step<'a>> {
         let txn = Txn::begin(self.fs, self.cx.device(), credits)?;
         let ip = self.fs.ip(self.cx.device(), self.ino)?;
@@ -63,27 +64,27 @@ impl<'a> File<'a> {
 
 impl Step<'_> {
     /// Stores what `change` makes of the attributes, with `taken` and without `freed` blocks, and commits.
+    #[inline(never)]
     fn end(self, taken: u64, freed: u64, change: impl FnOnce(&mut Attr)) -> Result<()> {
-        let Step { file, txn, ip } = self;
-        let sectors = file.block / 512;
-        let attr = txn.tx.update(file.inode, |attr| {
+        let sectors = self.file.block / 512;
+        let attr = self.txn.tx.update(self.file.inode, |attr| {
             attr.blocks = (attr.blocks + taken * sectors).saturating_sub(freed * sectors);
             change(attr);
         })?;
-        txn.store(&ip, &attr)?;
-        txn.seal(&ip)?;
-        txn.commit()
+        self.txn.store(&self.ip, &attr)?;
+        self.txn.seal(&self.ip)?;
+        self.txn.commit()
     }
 
     /// The same, where data are on the device as far as `reached` bytes.
+    #[inline(never)]
     fn end_written(self, taken: u64, reached: u64) -> Result<()> {
-        let Step { file, txn, ip } = self;
-        let sectors = file.block / 512;
-        let mut attr = txn.tx.update(file.inode, |attr| attr.blocks += taken * sectors)?;
+        let sectors = self.file.block / 512;
+        let mut attr = self.txn.tx.update(self.file.inode, |attr| attr.blocks += taken * sectors)?;
         attr.disk_size = attr.disk_size.max(reached.min(attr.size));
-        txn.store(&ip, &attr)?;
-        txn.seal(&ip)?;
-        txn.commit()
+        self.txn.store(&self.ip, &attr)?;
+        self.txn.seal(&self.ip)?;
+        self.txn.commit()
     }
 }
 
@@ -201,6 +202,7 @@ struct Filled {
 }
 
 /// Fills the file from `at` on, at most to `end`, by one extent. `None`: the transaction is to end first.
+#[inline(never)]
 fn fill(
     step: &Step<'_>,
     map: &mut Map<'_, '_>,
@@ -370,6 +372,7 @@ pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wr
 }
 
 /// A size is set: what lies behind it is freed. `change` does what else is asked for, with the size.
+#[inline(never)]
 pub fn set_size(
     fs: &Rext4,
     cx: &Context<Rext4>,
@@ -456,6 +459,7 @@ impl File<'_> {
     }
 
     /// Fills holes of `offset..end` by unwritten blocks; `zero` makes those that are wholly inside unwritten.
+    #[inline(never)]
     fn preallocate(&self, offset: u64, end: u64, keep: bool, zero: bool) -> Result<()> {
         self.only_extents(end)?;
         let (mut at, last) = self.blocks(offset, end - offset)?;
@@ -494,6 +498,7 @@ impl File<'_> {
     }
 
     /// Frees blocks `from..to`.
+    #[inline(never)]
     fn punch(&self, from: u64, to: u64) -> Result<()> {
         let mut done = false;
         while !done {
@@ -523,6 +528,7 @@ impl File<'_> {
     }
 
     /// Takes `offset..end` out of the file.
+    #[inline(never)]
     fn collapse(&self, offset: u64, end: u64) -> Result<()> {
         self.only_extents(end)?;
         let (first, last) = self.aligned(offset, end)?;
@@ -552,14 +558,9 @@ impl File<'_> {
         Ok(())
     }
 
-    /// Makes a hole of `len` bytes at `offset`, and what was there and behind it comes after it.
-    fn insert(&self, offset: u64, len: u64) -> Result<()> {
-        let size = self.inode.attr().size;
-        self.only_extents(size.checked_add(len).ok_or(Errno::EFBIG)?)?;
-        let (first, by) = self.aligned(offset, len)?;
-        if offset >= size {
-            return Err(Errno::EINVAL);
-        }
+    /// Grows the file by `len` bytes, which are `by` blocks, and divides what reaches across `first`.
+    #[inline(never)]
+    fn part(&self, first: u32, by: u32, len: u64) -> Result<()> {
         let step = self.begin(EDIT_CREDITS + 1)?;
         let _map = step.txn.tx.lock(&self.inode.map)?;
         let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
@@ -575,6 +576,19 @@ impl File<'_> {
             attr.size += len;
             (attr.mtime, attr.ctime) = (now, now);
         })?;
+        Ok(())
+    }
+
+    /// Makes a hole of `len` bytes at `offset`, and what was there and behind it comes after it.
+    #[inline(never)]
+    fn insert(&self, offset: u64, len: u64) -> Result<()> {
+        let size = self.inode.attr().size;
+        self.only_extents(size.checked_add(len).ok_or(Errno::EFBIG)?)?;
+        let (first, by) = self.aligned(offset, len)?;
+        if offset >= size {
+            return Err(Errno::EINVAL);
+        }
+        self.part(first, by, len)?;
         let mut limit = Some(END);
         while let Some(end) = limit {
             let step = self.begin(EDIT_CREDITS + 1)?;
