@@ -6,13 +6,16 @@ use bento::prelude::*;
 
 use crate::Rext4;
 use crate::disk::Ip;
-use crate::map::{self, Budget, END, Found, Indirect, Map, Run};
+use crate::map::{self, Budget, END, Found, Hints, Indirect, Map, Run};
 use crate::txn::{Txn, Use};
 
 /// What one transaction that allocates or converts may change of a file's map, and the inode.
 const EDIT_CREDITS: u32 = 24;
 /// Extents that one transaction allocates.
 const RUNS: u32 = 16;
+
+/// What asks for more than so many blocks at once needs no place to grow.
+const CROSSING: u32 = 512;
 
 /// Modes of `fallocate(2)`.
 mod mode {
@@ -203,15 +206,15 @@ struct Filled {
 fn fill(
     step: &Step<'_>,
     map: &mut Map<'_, '_>,
-    next: &mut u64,
+    hints: &mut Hints,
     at: u64,
     end: u64,
     how: Fill,
 ) -> Result<Option<Filled>> {
     let logical = u32::try_from(at).map_err(|_| Errno::EFBIG)?;
     let txn = &step.txn;
-    let to = match map.lookup(logical)? {
-        Found::Hole(to) => to.min(end),
+    let hole = match map.lookup(logical)? {
+        Found::Hole(to) => to,
         Found::Run(run) => {
             let part = run.part(at, end).ok_or(Errno::EUCLEAN)?;
             let same = Filled { run: part, new: false, changed: false, taken: 0 };
@@ -238,16 +241,19 @@ fn fill(
         Map::Tree(_) => (!how.written, Run::most(!how.written)),
         Map::Indirect(map) => (false, map.room(logical)),
     };
-    let want = (to - at).min(most.into()) as u32;
+    let want = (hole.min(end) - at).min(most.into()) as u32;
     if want == 0 {
         return Err(Errno::EFBIG);
     }
     let goal = match map.goal(logical)? {
+        // Files that grow in turn leave one another: from a place of its own each grows in one piece again.
+        Some(goal) if hints.crossed => elsewhere(step.file.fs, step.file.ino, goal),
         Some(goal) => goal,
-        None if *next != 0 => *next,
+        None if hints.next != 0 => hints.next,
         None => step.file.fs.goal(step.file.ino),
     };
     let (start, len) = txn.allocate(goal, want, Use::Data)?;
+    hints.crossed = goal == hints.next && start != goal && want < CROSSING;
     if !how.written && !unwritten {
         // Nothing on the disk will tell these blocks from data until the data are there.
         txn.device.zero(start, len.into())?;
@@ -258,8 +264,16 @@ fn fill(
         txn.free(start, len, Use::Data)?;
         return Err(error);
     }
-    *next = start + u64::from(len);
+    hints.next = start + u64::from(len);
     Ok(Some(Filled { run, new: true, changed: true, taken: len.into() }))
+}
+
+/// A place for a file whose growth at `goal` another has crossed: not far, and hardly the same for two files.
+fn elsewhere(fs: &Rext4, ino: u32, goal: u64) -> u64 {
+    let (first, end) = (u64::from(fs.sb.first_block), fs.sb.blocks);
+    let mixed = (u64::from(ino) << 32 | goal & 0xffff_ffff).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let place = goal + mixed % (8 * u64::from(fs.sb.blocks_per_group).max(1));
+    if place < end { place } else { first + place % end.saturating_sub(first).max(1) }
 }
 
 pub fn allocate_extents(
@@ -284,7 +298,7 @@ pub fn allocate_extents(
         return Err(Errno::EFBIG);
     }
     while at < end && extents.has_room() {
-        let filled = match fill(&step, &mut map, &mut hints.next, at, end, how) {
+        let filled = match fill(&step, &mut map, &mut hints, at, end, how) {
             Ok(Some(filled)) => filled,
             // What there is will do for now.
             Ok(None) | Err(Errno::ENOSPC) if changed => break,
@@ -302,7 +316,6 @@ pub fn allocate_extents(
         }
     }
     let (grown, _) = map.finish()?;
-    drop(hints);
     if changed { step.end_written(taken + u64::from(grown), reached) } else { Ok(()) }
 }
 
@@ -369,7 +382,7 @@ pub fn set_size(
 ) -> Result<()> {
     let file = File::new(fs, cx, inode)?;
     let step = file.begin(map::STEP_CREDITS)?;
-    let locked = step.txn.tx.lock(&inode.map)?;
+    let _map = step.txn.tx.lock(&inode.map)?;
     if size > max_size(fs, &step.ip)? {
         return Err(Errno::EFBIG);
     }
@@ -380,7 +393,6 @@ pub fn set_size(
     if listed {
         step.txn.orphan_add(&step.ip)?;
     }
-    drop(locked);
     let Step { txn, ip, .. } = step;
     let sectors = file.block / 512;
     let mut attr = txn.tx.update(inode, |attr| {
@@ -459,7 +471,7 @@ impl File<'_> {
             let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
             let (mut runs, mut taken, begun) = (0, 0, at);
             while at < last && runs < RUNS {
-                let filled = match fill(&step, &mut map, &mut hints.next, at, last, how) {
+                let filled = match fill(&step, &mut map, &mut hints, at, last, how) {
                     Ok(Some(filled)) => filled,
                     // What there is stays; the next step says why it is not all.
                     Ok(None) | Err(Errno::ENOSPC) if at > begun => break,
@@ -471,7 +483,6 @@ impl File<'_> {
                 at = filled.run.end();
             }
             let (grown, _) = map.finish()?;
-            drop(hints);
             let (size, now) = (end.min(at * self.block), self.cx.now());
             step.end(taken + u64::from(grown), 0, |attr| {
                 attr.ctime = now;
@@ -492,7 +503,7 @@ impl File<'_> {
         let mut done = false;
         while !done {
             let step = self.begin(map::STEP_CREDITS)?;
-            let locked = step.txn.tx.lock(&self.inode.map)?;
+            let _map = step.txn.tx.lock(&self.inode.map)?;
             let mut map = Map::edit(&step.txn, &step.ip, map::STEP_CREDITS.blocks)?;
             done = from >= to || map.cut(from, to, &mut Budget::step())?;
             if let Map::Tree(tree) = &mut map
@@ -502,7 +513,6 @@ impl File<'_> {
                 tree.shrink()?;
             }
             let (grown, freed) = map.finish()?;
-            drop(locked);
             let now = self.cx.now();
             step.end(grown.into(), freed, |attr| (attr.mtime, attr.ctime) = (now, now))?;
         }
@@ -510,7 +520,7 @@ impl File<'_> {
     }
 
     fn aligned(&self, offset: u64, end: u64) -> Result<(u32, u32)> {
-        if offset % self.block != 0 || end % self.block != 0 {
+        if !offset.is_multiple_of(self.block) || !end.is_multiple_of(self.block) {
             return Err(Errno::EINVAL);
         }
         let block = |at: u64| u32::try_from(at / self.block).map_err(|_| Errno::EFBIG);
@@ -529,7 +539,7 @@ impl File<'_> {
         let mut from = Some(last);
         while let Some(at) = from {
             let step = self.begin(EDIT_CREDITS + 1)?;
-            let locked = step.txn.tx.lock(&self.inode.map)?;
+            let _map = step.txn.tx.lock(&self.inode.map)?;
             let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
             let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
             from = tree.shift_left(at, last - first)?;
@@ -537,7 +547,6 @@ impl File<'_> {
                 tree.shrink()?;
             }
             let (grown, freed) = map.finish()?;
-            drop(locked);
             let (now, last) = (self.cx.now(), from.is_none());
             step.end(grown.into(), freed, |attr| {
                 if last {
@@ -553,7 +562,7 @@ impl File<'_> {
     #[inline(never)]
     fn part(&self, first: u32, by: u32, len: u64) -> Result<()> {
         let step = self.begin(EDIT_CREDITS + 1)?;
-        let locked = step.txn.tx.lock(&self.inode.map)?;
+        let _map = step.txn.tx.lock(&self.inode.map)?;
         let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
         let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
         // Space may have been allocated behind the file's end, too.
@@ -562,7 +571,6 @@ impl File<'_> {
         }
         tree.divide(first)?;
         let (grown, _) = map.finish()?;
-        drop(locked);
         let now = self.cx.now();
         step.end(grown.into(), 0, |attr| {
             attr.size += len;
@@ -584,12 +592,11 @@ impl File<'_> {
         let mut limit = Some(END);
         while let Some(end) = limit {
             let step = self.begin(EDIT_CREDITS + 1)?;
-            let locked = step.txn.tx.lock(&self.inode.map)?;
+            let _map = step.txn.tx.lock(&self.inode.map)?;
             let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
             let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
             limit = tree.shift_right(first, end, by)?;
             let (grown, _) = map.finish()?;
-            drop(locked);
             step.end(grown.into(), 0, |_| ())?;
         }
         Ok(())

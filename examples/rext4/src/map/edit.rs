@@ -468,11 +468,13 @@ impl<'a, 'call> Tree<'a, 'call> {
         self.find((limit.max(1) - 1) as u32)?;
         let (level, low) = (self.depth, self.low);
         let first = self.first_from(from)?;
-        for index in (first..usize::from(self.node(level)?.entries)).rev() {
+        // Those from `limit` on have been moved.
+        let end = usize::from(self.node(level)?.at);
+        for index in (first..end).rev() {
             let key = self.key(level, index)?.checked_add(by).ok_or(Errno::EFBIG)?;
             self.put_key(level, index, key)?;
         }
-        if first == 0 && level > 0 {
+        if first == 0 && end > 0 && level > 0 {
             self.fix_keys(level)?;
         }
         self.valid = false;

@@ -21,6 +21,8 @@ pub use tree::{END, Found, Run, Tree};
 pub struct Hints {
     /// The block of the device after the last one that the file got.
     pub next: u64,
+    /// Another has the block that the file would have grown into.
+    pub crossed: bool,
 }
 
 /// What [`append`] may change: a node at each depth and its new neighbour, a new root's block, the inode.
