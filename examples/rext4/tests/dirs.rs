@@ -6,7 +6,7 @@ mod image;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bento::errno::Errno;
-use bento_user_shim::harness::Harness;
+use bento_user_shim::Harness;
 use image::{Image, Random};
 
 const EXCHANGE: u32 = 2;
