@@ -240,6 +240,12 @@ impl<'a> Ledger<'a> {
         if tx.has(buf) {
             return Ok(true);
         }
+        if !device.cached(buf.number).is_some_and(|current| Arc::ptr_eq(&current, buf)) {
+            let number = buf.number;
+            self.complain(format_args!("changes block {number}, which was freed or replayed since it read it"));
+            return Err(Errno::EINVAL);
+        }
+        let tx = self.tx()?;
         if tx.touched.len() as u64 >= tx.blocks {
             let most = tx.blocks;
             self.complain(format_args!("changed more than the {most} blocks it had declared: block {}", buf.number));
