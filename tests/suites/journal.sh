@@ -27,7 +27,15 @@ make() {
     be32 1 | put "$to" $((jsb + 64))
 }
 
-up() { mount -t journalfs ${2:+-o "$2"} -o loop "${1:-$image}" $dir; }
+# Not mount -o loop: it would hold the device open for writing, which kernels may refuse.
+up() {
+    local device code
+    device=$(losetup -f --show "${1:-$image}") || return
+    mount -t journalfs ${2:+-o "$2"} "$device" $dir
+    code=$?
+    losetup -d "$device" # when it is unmounted
+    return $code
+}
 values() { getfattr -n user.values --only-values $dir; }
 sum() { getfattr -n user.sum --only-values $dir/$1; }
 free() { stat -f -c '%f %a' $dir; }
@@ -39,7 +47,7 @@ grep -qw loop /proc/devices || modprobe loop
 settle none
 before=$(allocated)
 
-refuse "a mount needs a device" "block device|Block device" mount -t journalfs none $dir
+refuse "a mount needs a device" "special device|block device" mount -t journalfs none $dir
 make $image
 log_mark
 check "mount" up
@@ -61,6 +69,9 @@ refuse "an error" "Invalid argument" do_ error 5
 unchanged "an error"
 refuse "a panic" "Input/output" do_ panic 5
 unchanged "a panic"
+refuse "whoever wants the lock it held" "Input/output" do_ add 5
+check "has the instance restarted" healthy
+unchanged "a poisoned lock"
 check "a transaction that is left behind" do_ leave 5
 unchanged "what is left behind"
 log_mark
@@ -173,6 +184,7 @@ logged "is told" "no journal's superblock"
 make $image
 check "mount for a storm" up "$image" interval=1
 healthy
+echo 0 > "$(echo /sys/fs/bento/journalfs/*:*/restart_limit)"
 for task in 1 2 3; do
     (for i in $(seq 40); do
         do_ add 1
@@ -181,11 +193,12 @@ for task in 1 2 3; do
     done > /dev/null 2>&1) &
 done
 sleep 0.2
-echo 1 > $(ls -d /sys/fs/bento/journalfs/*:*)/restart
+echo 1 > "$(echo /sys/fs/bento/journalfs/*:*/restart)"
 wait
+healthy
 all=$(values)
 same "all counters agree" "$(eight "${all%% *}")" "$all"
-[ "${all%% *}" -ge 100 ] && ok "most calls went well: ${all%% *}" || not_ok "only ${all%% *} of 120 commits"
+[ "${all%% *}" -ge 90 ] && ok "most calls went well: ${all%% *}" || not_ok "only ${all%% *} of 120 commits"
 check "unmount" umount $dir
 settle "$before"
 same "no inode is left" 0 "$(slab_objects bento_inode)"

@@ -8,15 +8,10 @@ use bento::fs::Op;
 use bento_user_shim::{Harness, Outcome, Panic};
 use bytesfs::BytesFs;
 
-/// Only asked for where there is a device.
-fn wants_device(op: Op) -> bool {
-    matches!(op, Op::recover | Op::map_extents | Op::allocate_extents | Op::convert_extents)
-}
-
 #[test]
 fn a_panic_in_any_handler_ends_that_call_only() {
-    for (op, kind) in Op::HANDLERS.iter().flat_map(|op| [(op, "panic"), (op, "index"), (op, "lock")]) {
-        if matches!(op, Op::mount | Op::unmount | Op::reconfigure) || wants_device(*op) {
+    for (op, kind) in every::handlers().flat_map(|op| [(op, "panic"), (op, "index"), (op, "lock")]) {
+        if matches!(op, Op::mount | Op::unmount | Op::reconfigure) {
             continue; // bytesfs keeps those for making faults
         }
         // The root is loaded at mount; a panic there is a mount that fails.
@@ -53,8 +48,8 @@ fn a_panic_in_any_handler_ends_that_call_only() {
 
 #[test]
 fn errors_of_any_handler_reach_the_caller_or_the_log() {
-    for op in Op::HANDLERS {
-        if matches!(op, Op::mount | Op::unmount | Op::reconfigure | Op::load_inode) || wants_device(*op) {
+    for op in every::handlers() {
+        if matches!(op, Op::mount | Op::unmount | Op::reconfigure | Op::load_inode) {
             continue;
         }
         let fs = Harness::mount::<BytesFs>(&format!("on={},kind=error,errno=122", op.name())).unwrap();
