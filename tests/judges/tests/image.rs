@@ -89,7 +89,7 @@ fn metadata_are_found_and_their_checksums_known() {
 fn a_mutant_is_repeatable_and_small_and_its_sums_are_right() {
     let Some((path, image)) = image("mutants", &["-b", "1024"]) else { return };
     let (mut sums, mut found) = (0, 0);
-    for seed in 0..40 {
+    for seed in 0..24 {
         let mutant = image.random_mutant(seed, 1);
         assert_eq!(mutant, image.random_mutant(seed, 1));
         assert_eq!(mutant.what.len(), 1);
@@ -102,9 +102,9 @@ fn a_mutant_is_repeatable_and_small_and_its_sums_are_right() {
         found += usize::from(code != Some(0));
         sums += usize::from(text.contains("checksum"));
     }
-    assert!(found > 10, "e2fsck finds fault with {found} of 40 only");
+    assert!(found > 5, "e2fsck finds fault with {found} of 24 only");
     // An inode's generation goes into sums that nobody put right; some changes are not followed by a sum on purpose.
-    assert!(sums < 12, "{sums} of 40 have a wrong checksum");
+    assert!(sums < 8, "{sums} of 24 have a wrong checksum");
 }
 
 #[test]
@@ -112,13 +112,13 @@ fn anything_is_a_mutant_and_nothing_but_ext4_an_image() {
     let Some((_, image)) = image("any", &["-b", "4096"]) else { return };
     assert_eq!(image.mutant(&[]), Mutant::default());
     assert_eq!(image.mutant(&[7; RECORD - 1]), Mutant::default());
-    for byte in 0..=255 {
+    for byte in (0..=255).step_by(5) {
         let mutant = image.mutant(&[byte; RECORD * 3]);
         assert_eq!(mutant.what.len(), 3);
         // A mutant is an image again, or says why not; it is never too much for the mutator.
         let mut bytes = image.bytes().to_vec();
         mutant.apply(&mut bytes);
-        if byte % 16 == 0
+        if byte % 3 == 0
             && let Ok(again) = Image::new(bytes)
         {
             again.random_mutant(1, 20);
