@@ -160,15 +160,15 @@ impl Table {
         idle.iter().filter(|inode| self.evict(inode)).count()
     }
 
-    /// At unmount: pins go, and with `force` every reference the kernel still had.
-    pub fn release_all(&self, force: bool) {
-        for entry in held(&self.map).values() {
+    /// At unmount: pins go, and with `force` every reference the kernel still had. The mount's own is that of `root`.
+    pub fn release_all(&self, force: bool, root: u64) {
+        for (ino, entry) in held(&self.map).iter() {
             if let Entry::Live(inode) = entry {
                 if inode.clear(PINNED) {
                     inode.count.fetch_sub(1, Ordering::AcqRel);
                 }
                 if force {
-                    inode.count.store(0, Ordering::Release);
+                    inode.count.store(usize::from(*ino == root), Ordering::Release);
                 }
             }
         }
@@ -233,7 +233,9 @@ impl Super {
             if args.attr.blksize != 0 && (!args.attr.blksize.is_power_of_two() || args.attr.blksize > 16 << 20) {
                 return number("block size", args.attr.blksize.into());
             }
-            Ok(self.rounded(args.attr))
+            let mut attr = self.rounded(args.attr);
+            attr.disk_size = attr.size;
+            Ok(attr)
         });
         match checked {
             Ok(attr) => {
@@ -345,7 +347,10 @@ impl NewInode {
             }
         }
         let Some(inode) = self.inode.take() else { return Err(Errno::EIO) };
-        inode.set(DIRTY);
+        // Of a file system on a device, the handler has stored it.
+        if !sb.is_extents() {
+            inode.set(DIRTY);
+        }
         let reference = InodeRef::of(&inode);
         let nlink = inode.nlink();
         inode.repin(nlink);

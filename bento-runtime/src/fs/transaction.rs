@@ -76,7 +76,7 @@ pub struct Locked<'tx, T> {
 
 /// Which of the checksums that the shim keeps ([`super::MountContext::add_checksum`]) a block has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Checksum(pub(super) u32);
+pub struct Checksum(pub(crate) u32);
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 
@@ -113,6 +113,8 @@ impl<'call> Transaction<'call> {
 
     /// The same for a block with a checksum that the shim keeps.
     pub fn write_summed(&self, block: &Block<'_>, checksum: Checksum) -> Result<()> {
+        // A fresh block has write access, and has not said which it has.
+        block.writer.set(0);
         self.access(block, checksum.0)
     }
 
