@@ -6,7 +6,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::visit_mut::{self, VisitMut};
 use syn::{Path, PathArguments, Signature, parse_quote};
 
-use super::check::{Checked, Condition, Declared, MountOption, Rule};
+use super::check::{Checked, Condition, Declared, MountOption, Needed, Rule};
 use super::handlers::Row;
 use super::model::{Declaration, HandlerBlock, cfgs};
 use super::parse::OptionsInput;
@@ -21,11 +21,22 @@ pub fn declaration(declaration: &Declaration, declared: &Declared) -> TokenStrea
     let item = without_words(declaration.item.clone());
     let (ident, cfgs) = (&item.ident, cfgs(&item.attrs));
     let (impl_generics, type_generics, where_clause) = item.generics.split_for_impl();
-    let Declared { name, version, data, on_panic, crossing } = declared;
+    let Declared { name, version, data, needed, on_panic, crossing } = declared;
     let data = Ident::new(data, Span::call_site());
     let on_panic = on_panic.map(|on_panic| {
         let on_panic = Ident::new(on_panic, Span::call_site());
         quote!(const ON_PANIC: ::bento::fs::OnPanic = ::bento::fs::OnPanic::#on_panic;)
+    });
+    // Where the word stands that asks for it.
+    let needed = needed.as_ref().map(|Needed { row, place, message }| {
+        let op = Ident::new(row.name, Span::call_site());
+        quote_spanned! {*place=>
+            #(#cfgs)*
+            const _: () = ::core::assert!(
+                <#ident as ::bento::fs::Handlers>::HANDLERS.has(::bento::fs::Op::#op),
+                #message
+            );
+        }
     });
     let state = state(&declaration.state, crossing);
     quote! {
@@ -40,6 +51,8 @@ pub fn declaration(declaration: &Declaration, declared: &Declared) -> TokenStrea
             #on_panic
         }
 
+        #needed
+
         #state
     }
 }
@@ -50,7 +63,7 @@ pub fn handlers(block: &HandlerBlock, checked: &Checked) -> TokenStream {
     let cfgs = cfgs(&block.item.attrs);
     let (impl_generics, _, where_clause) = block.item.generics.split_for_impl();
     let item = file_system(block, checked);
-    let set = presence(block);
+    let set = presence(block, checked);
     let apart = set_apart(block, checked);
     // Rules name no parameters, so that they are checked even when nothing uses the file system.
     let rules =
@@ -88,11 +101,12 @@ fn file_system(block: &HandlerBlock, checked: &Checked) -> TokenStream {
     item.into_token_stream()
 }
 
-/// `HandlerSet` of what was written, each under its own `cfg`.
-fn presence(block: &HandlerBlock) -> TokenStream {
+/// `HandlerSet` of what was written or is stood in for, each under its own `cfg`.
+fn presence(block: &HandlerBlock, checked: &Checked) -> TokenStream {
     let op = |row: &Row| Ident::new(row.name, Span::call_site());
     let (always, sometimes): (Vec<_>, Vec<_>) = block.handlers.iter().partition(|handler| handler.cfgs.is_empty());
-    let always = always.iter().map(|handler| op(handler.row));
+    let stand_ins = checked.stand_ins.iter().filter(|row| block.named(row.name).next().is_none());
+    let always = always.iter().map(|handler| op(handler.row)).chain(stand_ins.map(|row| op(row)));
     let always = quote!(HandlerSet::EMPTY #(.with(Op::#always))*);
     let set = if sometimes.is_empty() {
         always
@@ -122,9 +136,10 @@ fn expand_rule(rule: &Rule, block: &HandlerBlock) -> TokenStream {
     let me = &block.item.self_ty;
     let of_block = super::model::cfgs(&block.item.attrs);
     let condition = match condition {
-        Condition::NotResident => quote! {
-            !::core::matches!(<#me as ::bento::fs::Declared>::DATA, ::bento::fs::DataMode::Resident)
-        },
+        Condition::Not(variant) => {
+            let variant = Ident::new(variant, Span::call_site());
+            quote!(!::core::matches!(<#me as ::bento::fs::Declared>::DATA, ::bento::fs::DataMode::#variant))
+        }
         Condition::Has(row) => {
             let op = Ident::new(row.name, Span::call_site());
             quote!(<#me as ::bento::fs::Handlers>::HANDLERS.has(::bento::fs::Op::#op))

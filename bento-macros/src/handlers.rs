@@ -17,8 +17,8 @@ pub struct Row {
     pub mandatory: bool,
     /// Handlers it makes no sense without, and why.
     pub needs: &'static [(&'static str, &'static str)],
-    /// Why a file system with `data = "resident"` cannot have it.
-    pub not_resident: Option<&'static str>,
+    /// Words of `data` that a file system with this handler cannot have, and why.
+    pub not: &'static [(&'static str, &'static str)],
     /// What FUSE, the VFS or older kernels call the same thing.
     pub also: &'static [&'static str],
 }
@@ -29,9 +29,18 @@ const NAMES: &str = "names";
 const ATTRIBUTES: &str = "attributes";
 const FILES: &str = "open files";
 
+/// For handlers that speak of a device.
+const NO_DEVICE: &[(&str, &str)] = &[
+    ("bytes", "without `data = \"extents\"` there is no device"),
+    ("resident", "without `data = \"extents\"` there is no device"),
+];
+
+/// What `data = "extents"` cannot be without, and why.
+pub const EXTENTS_NEED: (&str, &str) = ("map_extents", "nothing else tells where the bytes of a file are");
+
 const fn row(group: &'static str, signature: &'static str, doc: &'static str) -> Row {
     let name = name(signature);
-    Row { name, group, signature, doc, mandatory: false, needs: &[], not_resident: None, also: &[] }
+    Row { name, group, signature, doc, mandatory: false, needs: &[], not: &[], also: &[] }
 }
 
 /// The word between `fn ` and `(`.
@@ -52,8 +61,8 @@ impl Row {
         Row { needs, ..self }
     }
 
-    const fn not_resident(self, why: &'static str) -> Row {
-        Row { not_resident: Some(why), ..self }
+    const fn not(self, not: &'static [(&'static str, &'static str)]) -> Row {
+        Row { not, ..self }
     }
 
     const fn also(self, also: &'static [&'static str]) -> Row {
@@ -116,6 +125,7 @@ pub static HANDLERS: &[Row] = &[
         "fn recover(&self, cx: &Context<Self>) -> Result<()>",
         "The last step of mounting a device that may be written: what an earlier mount left half-way is finished. Not called when an instance is restarted. (`data = \"extents\"`)",
     )
+    .not(NO_DEVICE)
     .also(&["orphan_cleanup"]),
     row(
         CACHE,
@@ -291,7 +301,10 @@ pub static HANDLERS: &[Row] = &[
         "fn read(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, sink: &mut ReadSink) -> Result<()>",
         "Fills a range of the page cache from `offset`: `sink.remaining()` bytes, what is not put reads as zero. (`data = \"bytes\"`)",
     )
-    .not_resident("its page cache is the only copy of a file, so there is nothing to read it from")
+    .not(&[
+        ("extents", "the shim reads from the device what `map_extents` tells it to"),
+        ("resident", "its page cache is the only copy of a file, so there is nothing to read it from"),
+    ])
     .also(&["read_iter", "readpage", "read_folio", "readahead", "read_buf"]),
     row(
         FILES,
@@ -299,7 +312,10 @@ pub static HANDLERS: &[Row] = &[
         "Takes a range of dirty pages at `offset`: `source.remaining()` bytes. (`data = \"bytes\"`)",
     )
     .needs(&[("read", "a write of part of a page first reads the rest of it")])
-    .not_resident("its page cache is the only copy of a file, so there is nothing to write it to")
+    .not(&[
+        ("extents", "the shim writes to the device where `allocate_extents` tells it to"),
+        ("resident", "its page cache is the only copy of a file, so there is nothing to write it to"),
+    ])
     .also(&["write_iter", "writepage", "writepages", "write_buf"]),
     row(
         FILES,
@@ -323,6 +339,7 @@ pub static HANDLERS: &[Row] = &[
         "fn seek(&self, cx: &Context<Self>, inode: &Inode<Self>, from: SeekFrom) -> Result<u64>",
         "The next data or hole at or after an offset; `ENXIO` beyond the end.",
     )
+    .not(&[("extents", "the shim finds data and holes by `map_extents`")])
     .also(&["lseek", "llseek"]),
     row(
         FILES,
@@ -340,13 +357,18 @@ pub static HANDLERS: &[Row] = &[
         "fn map_extents(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, len: u64, extents: &mut Extents) -> Result<()>",
         "Where a range of the file lies, holes included; may stop early. (`data = \"extents\"`)",
     )
+    .not(NO_DEVICE)
     .also(&["iomap_begin", "get_block", "bmap", "fiemap"]),
     row(
         FILES,
         "fn allocate_extents(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, len: u64, how: Allocate, extents: &mut Extents) -> Result<()>",
         "Allocates what is not allocated yet of a range; may stop early. (`data = \"extents\"`)",
     )
-    .needs(&[("map_extents", "what was allocated could never be found again")])
+    .needs(&[
+        ("map_extents", "what was allocated could never be found again"),
+        ("write_inode", "the size and the times of a file that was written are stored by nothing else"),
+    ])
+    .not(NO_DEVICE)
     .also(&["map_blocks"]),
     row(
         FILES,
@@ -354,5 +376,6 @@ pub static HANDLERS: &[Row] = &[
         "The data of a range have reached the device: what was unwritten there is data from now on. (`data = \"extents\"`)",
     )
     .needs(&[("allocate_extents", "nothing else makes extents that are to be converted")])
+    .not(NO_DEVICE)
     .also(&["end_io", "ioend"]),
 ];

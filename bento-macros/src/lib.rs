@@ -35,7 +35,7 @@ mod tests;
 /// |---|---|
 /// | `name` | a lower-case letter, then lower-case letters, digits and `_`; at most 32 bytes |
 /// | `version` | a whole number from 1 |
-/// | `data` | `"bytes"` (`read` and `write` handlers behind the page cache; if left out) or `"resident"` (the page cache is all there is) |
+/// | `data` | `"bytes"` (`read` and `write` handlers behind the page cache; if left out), `"extents"` (on a device, where `map_extents` says) or `"resident"` (the page cache is all there is) |
 /// | `on_panic` | `"quarantine"` (every call gets `EIO` from then on; if left out) or `"restart"` (a new instance takes its place) |
 /// | `extends` | the struct of the version before, when fields were only added: `history::v1::MemFs`; `()` when there was none |
 /// | `migrates` | the same, when an `impl Migrate` makes this version of it |

@@ -204,7 +204,7 @@ impl ::bento::fs::Handlers for Fs {
 #[test]
 fn mistakes_on_the_struct_are_told_together() {
     let tokens = pipeline::bento_fs(
-        quote!(nmae = "x", version = 0, version = 2, data = "extents", name = "Mem-FS"),
+        quote!(nmae = "x", version = 0, version = 2, data = "stripes", name = "Mem-FS"),
         quote!(
             struct MemFs<T>(T);
         ),
@@ -215,7 +215,7 @@ fn mistakes_on_the_struct_are_told_together() {
     told("knows no `nmae`; did you mean `name`?");
     told("`version` is a whole number from 1");
     told("`version` is given twice");
-    told("file data is not kept as `extents`");
+    told("file data is not kept as `stripes`");
     told("`Mem-FS` is no file system's name");
     assert_eq!(messages.len(), 6, "{messages:#?}");
 }

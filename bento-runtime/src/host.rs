@@ -334,7 +334,7 @@ pub(crate) fn tx_id(call: *mut abi::bento_call) -> u64 {
 
 pub(crate) fn tx_is_committed(call: *mut abi::bento_call, id: u64) -> bool {
     // SAFETY: SAFETY.md C1, C7.
-    unsafe { shim!(tx_is_committed, bento_tx_is_committed(call, id)) != 0 }
+    unsafe { shim!(tx_is_committed, bento_tx_is_committed(call, id)) > 0 }
 }
 
 pub(crate) fn tx_end(call: *mut abi::bento_call, commit: bool) -> Result<()> {

@@ -108,6 +108,15 @@ impl ::bento::fs::Handlers for CfgFs {
 const _: () = ::core::assert!(
     !::core::matches!(
         <CfgFs as ::bento::fs::Declared>::DATA,
+        ::bento::fs::DataMode::Extents
+    ),
+    "a file system with `data = \"extents\"` has no `read`: the shim reads from the device what `map_extents` tells it to",
+);
+
+#[cfg(not(windows))]
+const _: () = ::core::assert!(
+    !::core::matches!(
+        <CfgFs as ::bento::fs::Declared>::DATA,
         ::bento::fs::DataMode::Resident
     ),
     "a file system with `data = \"resident\"` has no `read`: its page cache is the only copy of a file, so there is nothing to read it from",
@@ -117,6 +126,15 @@ const _: () = ::core::assert!(
 const _: () = ::core::assert!(
     <CfgFs as ::bento::fs::Handlers>::HANDLERS.has(::bento::fs::Op::read),
     "`write` needs `read` beside it: a write of part of a page first reads the rest of it",
+);
+
+#[cfg(not(windows))]
+const _: () = ::core::assert!(
+    !::core::matches!(
+        <CfgFs as ::bento::fs::Declared>::DATA,
+        ::bento::fs::DataMode::Extents
+    ),
+    "a file system with `data = \"extents\"` has no `write`: the shim writes to the device where `allocate_extents` tells it to",
 );
 
 #[cfg(not(windows))]

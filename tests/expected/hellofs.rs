@@ -97,6 +97,14 @@ impl ::bento::fs::Handlers for HelloFs {
 const _: () = ::core::assert!(
     !::core::matches!(
         <HelloFs as ::bento::fs::Declared>::DATA,
+        ::bento::fs::DataMode::Extents
+    ),
+    "a file system with `data = \"extents\"` has no `read`: the shim reads from the device what `map_extents` tells it to",
+);
+
+const _: () = ::core::assert!(
+    !::core::matches!(
+        <HelloFs as ::bento::fs::Declared>::DATA,
         ::bento::fs::DataMode::Resident
     ),
     "a file system with `data = \"resident\"` has no `read`: its page cache is the only copy of a file, so there is nothing to read it from",

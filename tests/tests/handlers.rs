@@ -11,7 +11,7 @@ use syn::{Expr, Item, Lit, Meta, TraitItem};
 #[path = "../../bento-macros/src/handlers.rs"]
 mod handlers;
 
-use handlers::HANDLERS;
+use handlers::{EXTENTS_NEED, HANDLERS};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -99,6 +99,9 @@ fn rows_speak_of_rows() {
         for (needed, _) in row.needs {
             assert!(handlers::find(needed).is_some(), "`{}` needs `{needed}`, which is no handler", row.name);
         }
+        for (word, _) in row.not {
+            assert!(["bytes", "extents", "resident"].contains(word), "`{}`: no `data` is {word}", row.name);
+        }
         for other in row.also {
             assert!(handlers::find(other).is_none(), "`{other}` is a handler and not another word for `{}`", row.name);
             let meanings = HANDLERS.iter().filter(|row| row.also.contains(other)).count();
@@ -131,8 +134,20 @@ fn reference() -> String {
             for (needed, why) in row.needs {
                 write!(page, "\nNeeds `{needed}`: {why}.\n").unwrap();
             }
-            if let Some(why) = row.not_resident {
-                write!(page, "\nNot with `data = \"resident\"`: {why}.\n").unwrap();
+            if row.name == EXTENTS_NEED.0 {
+                write!(page, "\nMandatory with `data = \"extents\"`: {}.\n", EXTENTS_NEED.1).unwrap();
+            }
+            // Two words for one reason are one sentence.
+            let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+            for (word, why) in row.not {
+                let word = format!("`data = \"{word}\"`");
+                match reasons.iter_mut().find(|(known, _)| known == why) {
+                    Some((_, words)) => words.push(word),
+                    None => reasons.push((why, vec![word])),
+                }
+            }
+            for (why, words) in reasons {
+                write!(page, "\nNot with {}: {why}.\n", words.join(" or ")).unwrap();
             }
             if !row.also.is_empty() {
                 let words: Vec<_> = row.also.iter().map(|word| format!("`{word}`")).collect();

@@ -6,6 +6,7 @@ use quote::{ToTokens, quote};
 use syn::{Expr, ExprLit, Lit, LitInt, Meta};
 
 use super::super::errors::{Errors, did_you_mean};
+use super::super::handlers::{self, EXTENTS_NEED, Row};
 use super::super::model::Declaration;
 use super::super::parse::{Key, Keys, word};
 use super::chain::{Chain, Versioned, chain_of_keys, literal, predecessor};
@@ -30,9 +31,18 @@ pub struct Declared {
     pub version: LitInt,
     /// A variant of `DataMode`.
     pub data: &'static str,
+    /// The handler that `data` asks for, which only the compiler knows to be there or not.
+    pub needed: Option<Needed>,
     /// A variant of `OnPanic`, if the author chose.
     pub on_panic: Option<&'static str>,
     pub crossing: Crossing,
+}
+
+#[derive(Debug)]
+pub struct Needed {
+    pub row: &'static Row,
+    pub place: Span,
+    pub message: String,
 }
 
 pub fn declaration(declaration: &Declaration, errors: &mut Errors) -> Declared {
@@ -49,7 +59,14 @@ pub fn declaration(declaration: &Declaration, errors: &mut Errors) -> Declared {
     let fields = if generics.params.is_empty() { content(&declaration.state, errors) } else { Content::Wrong };
     let Some(keys) = &declaration.keys else {
         let crossing = Crossing { content: Content::Wrong, chain: Chain::default(), version: None };
-        return Declared { name: String::new(), version: literal(1), data: DATA[0].1, on_panic: None, crossing };
+        return Declared {
+            name: String::new(),
+            version: literal(1),
+            data: DATA[0].1,
+            needed: None,
+            on_panic: None,
+            crossing,
+        };
     };
     unknown(keys, errors);
     let example = example(&declaration.item.ident.to_string());
@@ -84,6 +101,7 @@ pub fn declaration(declaration: &Declaration, errors: &mut Errors) -> Declared {
     };
     Declared {
         data: once("data", &keys.data, errors).and_then(|key| data(key, errors)).unwrap_or(DATA[0].1),
+        needed: needed(keys).filter(|_| generics.params.is_empty()),
         on_panic: once("on_panic", &keys.on_panic, errors).and_then(|key| on_panic(key, errors)),
         crossing: Crossing { content: fields, chain, version: Some(versioned) },
         name,
@@ -161,18 +179,33 @@ fn version(key: &Key, errors: &mut Errors) -> Option<LitInt> {
 }
 
 fn data(key: &Key, errors: &mut Errors) -> Option<&'static str> {
-    let words = "`\"bytes\"` (handlers `read` and `write`) or `\"resident\"` (nothing behind the page cache)";
+    let words = "`\"bytes\"` (handlers `read` and `write`), `\"extents\"` (on a device, where `map_extents` says) or \
+                 `\"resident\"` (nothing behind the page cache)";
     let Some(literal) = string(key) else {
         errors.at(place(key), format!("`data` is a string: {words}"));
         return None;
     };
     let word = literal.value();
-    let found = DATA.iter().find(|(known, _)| *known == word);
+    let found = data_mode(&word);
     if found.is_none() {
         let near = did_you_mean(&word, DATA.iter().map(|(known, _)| *known));
         errors.at(literal, format!("file data is not kept as `{word}`{near}\n`data` is {words}"));
     }
-    found.map(|(_, variant)| *variant)
+    found
+}
+
+/// The variant of `DataMode` that `word` stands for.
+pub fn data_mode(word: &str) -> Option<&'static str> {
+    DATA.iter().find(|(known, _)| *known == word).map(|(_, variant)| *variant)
+}
+
+/// The handler that the word under `data` asks for, where the word stands.
+fn needed(keys: &Keys) -> Option<Needed> {
+    let literal = keys.data.first().and_then(string).filter(|literal| literal.value() == "extents")?;
+    let (name, why) = EXTENTS_NEED;
+    let row = handlers::find(name)?;
+    let message = format!("`data = \"extents\"` needs the handler `{name}`: {why}");
+    Some(Needed { row, place: literal.span(), message })
 }
 
 fn on_panic(key: &Key, errors: &mut Errors) -> Option<&'static str> {

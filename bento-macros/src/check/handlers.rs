@@ -8,8 +8,9 @@ use quote::{ToTokens, quote};
 use syn::{Attribute, Ident, ImplItem, Meta};
 
 use super::super::errors::{Errors, nearest};
-use super::super::handlers::{self, HANDLERS, Row};
+use super::super::handlers::{self, EXTENTS_NEED, HANDLERS, Row};
 use super::super::model::{Handler, HandlerBlock};
+use super::declaration::data_mode;
 use super::{safety, signature};
 
 /// What expansion needs to know.
@@ -18,7 +19,7 @@ pub struct Checked {
     /// Functions that the trait has no place for, as indices into the items: they move to an impl of their own, where
     /// their bodies are still compiled and completed.
     pub set_apart: BTreeSet<usize>,
-    /// Mandatory handlers to stand in for, since what was meant to be them is set apart and already reported.
+    /// Handlers that a file system cannot be without to stand in for, since what was meant to be them is set apart and already reported.
     pub stand_ins: Vec<&'static Row>,
     /// What only the compiler can tell: see [`Rule`].
     pub rules: Vec<Rule>,
@@ -36,8 +37,8 @@ pub struct Rule {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Condition {
-    /// The struct does not say `data = "resident"`.
-    NotResident,
+    /// The struct's `data` is not this variant of `DataMode`.
+    Not(&'static str),
     /// This handler is there, under whatever `cfg` it has.
     Has(&'static Row),
     /// The struct does not say `data = "resident"`, or per-inode data crosses upgrades.
@@ -76,7 +77,8 @@ pub fn handlers(arguments: &TokenStream, block: &HandlerBlock, errors: &mut Erro
 
 impl Checked {
     fn stand_in(&mut self, row: &'static Row) {
-        if row.mandatory && !self.stand_ins.iter().any(|known| known.name == row.name) {
+        let needed = row.mandatory || row.name == EXTENTS_NEED.0;
+        if needed && !self.stand_ins.iter().any(|known| known.name == row.name) {
             self.stand_ins.push(row);
         }
     }
@@ -161,12 +163,12 @@ fn company(block: &HandlerBlock, handler: &Handler, checked: &mut Checked, error
             });
         }
     }
-    if let Some(why) = handler.row.not_resident {
+    for (word, why) in handler.row.not {
         checked.rules.push(Rule {
             place: place.clone(),
             cfgs: handler.cfgs.clone(),
-            condition: Condition::NotResident,
-            message: format!("a file system with `data = \"resident\"` has no `{name}`: {why}"),
+            condition: Condition::Not(data_mode(word).expect("rows name words of `data`")),
+            message: format!("a file system with `data = \"{word}\"` has no `{name}`: {why}"),
         });
     }
 }

@@ -11,7 +11,7 @@ mod signature;
 mod state;
 
 pub use chain::{Chain, Versioned, Way};
-pub use declaration::{Declared, declaration};
+pub use declaration::{Declared, Needed, declaration};
 pub use handlers::{Checked, Condition, Rule, handlers};
 pub use options::{MountOption, options};
 pub use signature::show;

@@ -326,9 +326,17 @@ pub(super) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
             to.add(at).cast::<Unaligned<u64>>().write(Unaligned(load::<u64>(from.add(at))));
             at += 8;
         }
-        while at < len {
+        // A field of four bytes or two is one access.
+        if at + 4 <= len {
+            to.add(at).cast::<Unaligned<u32>>().write(Unaligned(load::<u32>(from.add(at))));
+            at += 4;
+        }
+        if at + 2 <= len {
+            to.add(at).cast::<Unaligned<u16>>().write(Unaligned(load::<u16>(from.add(at))));
+            at += 2;
+        }
+        if at < len {
             to.add(at).write(load::<u8>(from.add(at)));
-            at += 1;
         }
     }
 }
@@ -346,9 +354,16 @@ pub(super) unsafe fn copy_in(from: *const u8, to: *mut u8, len: usize) {
             store::<u64>(to.add(at), from.add(at).cast::<Unaligned<u64>>().read().0);
             at += 8;
         }
-        while at < len {
+        if at + 4 <= len {
+            store::<u32>(to.add(at), from.add(at).cast::<Unaligned<u32>>().read().0);
+            at += 4;
+        }
+        if at + 2 <= len {
+            store::<u16>(to.add(at), from.add(at).cast::<Unaligned<u16>>().read().0);
+            at += 2;
+        }
+        if at < len {
             store::<u8>(to.add(at), from.add(at).read());
-            at += 1;
         }
     }
 }

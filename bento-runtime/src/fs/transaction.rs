@@ -8,7 +8,7 @@
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
-use core::mem::{self, MaybeUninit};
+use core::mem::MaybeUninit;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -19,7 +19,7 @@ use super::{Attr, FileSystem, Inode, NewInode};
 use crate::abi;
 use crate::errno::{Errno, Result};
 use crate::host;
-use crate::sync::{Mutex, RawGuard};
+use crate::sync::{Mutex, MutexGuard, RawGuard};
 
 /// A transaction of this call; undone unless [`Self::commit`] says otherwise.
 #[must_use = "dropped, it is undone"]
@@ -27,8 +27,45 @@ pub struct Transaction<'call> {
     call: *mut abi::bento_call,
     /// Tells the blocks of this transaction from those of an earlier one of the same call.
     serial: u32,
-    locks: UnsafeCell<Vec<RawGuard>>,
-    life: PhantomData<&'call ()>,
+    /// Committed, or it could not be; only the locks are left.
+    ended: bool,
+    locks: UnsafeCell<Locks>,
+    /// Invariant: with a shorter `'call`, [`Self::lock`] would take a mutex that is gone before the transaction ends.
+    life: PhantomData<fn(&'call ()) -> &'call ()>,
+}
+
+/// The locks of a transaction, in the order they were taken. A few need no memory.
+struct Locks {
+    few: [Option<RawGuard>; 4],
+    many: Vec<RawGuard>,
+}
+
+impl Locks {
+    const fn new() -> Self {
+        Locks { few: [const { None }; 4], many: Vec::new() }
+    }
+
+    fn has<T>(&self, mutex: &Mutex<T>) -> bool {
+        self.few.iter().flatten().chain(&self.many).any(|guard| guard.is(mutex))
+    }
+
+    /// Room for one more: taken before the lock, so that nothing fails after.
+    fn reserve(&mut self) {
+        if self.few.iter().all(Option::is_some) {
+            self.many.reserve(1);
+        }
+    }
+
+    fn push(&mut self, guard: RawGuard) {
+        match self.few.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(guard),
+            None => self.many.push(guard),
+        }
+    }
+
+    fn pop(&mut self) -> Option<RawGuard> {
+        self.many.pop().or_else(|| self.few.iter_mut().rev().find_map(Option::take))
+    }
 }
 
 /// What a lock of the transaction protects.
@@ -47,7 +84,7 @@ impl<'call> Transaction<'call> {
     pub(super) fn new(call: *mut abi::bento_call) -> Self {
         // Never 0: that is a block nobody has write access to.
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed) | 1 << 31;
-        Transaction { call, serial, locks: UnsafeCell::new(Vec::new()), life: PhantomData }
+        Transaction { call, serial, ended: false, locks: UnsafeCell::new(Locks::new()), life: PhantomData }
     }
 
     /// Asks for room for more blocks; `ENOSPC` when the journal's running transaction has none. Then this one is to end,
@@ -87,7 +124,7 @@ impl<'call> Transaction<'call> {
         // SAFETY: SAFETY.md C1, T1: the chunk is this call's, and what lies behind `used` is nobody's yet.
         unsafe {
             let mut chunk = (*self.call).undo;
-            if chunk.is_null() || ((*chunk).cap - (*chunk).used) as usize <= need {
+            if chunk.is_null() || (((*chunk).cap - (*chunk).used) as usize) < need {
                 host::tx_undo_room(self.call, need)?;
                 chunk = (*self.call).undo;
             }
@@ -233,31 +270,32 @@ impl<'call> Transaction<'call> {
     /// Locks `mutex` until this transaction has ended. A lock it holds already is refused with `EDEADLK`.
     #[track_caller]
     pub fn lock<'tx, T>(&'tx self, mutex: &'call Mutex<T>) -> Result<Locked<'tx, T>> {
-        // SAFETY: SAFETY.md T1: no reference into the list outlives a statement here, and `Transaction` is not `Sync`.
-        let held = unsafe { &mut *self.locks.get() };
-        if held.iter().any(|guard| guard.is(mutex)) {
+        if self.held(|held| held.has(mutex)) {
             return Err(Errno::EDEADLK);
         }
-        held.reserve(1);
-        let guard = mutex.lock();
-        let value = guard.as_ptr();
-        held.push(guard.into_raw());
-        Ok(Locked { value, life: PhantomData })
+        self.held(Locks::reserve);
+        Ok(self.keep(mutex.lock()))
     }
 
     /// The same, but `None` when another holds it.
     pub fn try_lock<'tx, T>(&'tx self, mutex: &'call Mutex<T>) -> Option<Locked<'tx, T>> {
-        // SAFETY: SAFETY.md T1, as in `lock`.
-        let held = unsafe { &mut *self.locks.get() };
-        held.reserve(1);
-        let guard = mutex.try_lock()?;
+        self.held(Locks::reserve);
+        Some(self.keep(mutex.try_lock()?))
+    }
+
+    fn held<R>(&self, look: impl FnOnce(&mut Locks) -> R) -> R {
+        // SAFETY: SAFETY.md T1: `Transaction` is not `Sync`, and what `look` does here comes back to no transaction.
+        look(unsafe { &mut *self.locks.get() })
+    }
+
+    fn keep<'tx, T>(&'tx self, guard: MutexGuard<'call, T>) -> Locked<'tx, T> {
         let value = guard.as_ptr();
-        held.push(guard.into_raw());
-        Some(Locked { value, life: PhantomData })
+        self.held(|held| held.push(guard.into_raw()));
+        Locked { value, life: PhantomData }
     }
 
     fn unlock(&mut self) {
-        for guard in mem::take(self.locks.get_mut()).into_iter().rev() {
+        while let Some(guard) = self.locks.get_mut().pop() {
             // SAFETY: SAFETY.md T1: `lock` took it; the mutex lives for `'call`, and `Locked` borrowed us, so none is left.
             unsafe { guard.unlock() };
         }
@@ -265,16 +303,16 @@ impl<'call> Transaction<'call> {
 
     /// Makes all of it happen. An error means that nothing has: the instance is spoiled, or the journal has stopped.
     pub fn commit(mut self) -> Result<()> {
-        let result = host::tx_end(self.call, true);
-        self.unlock();
-        mem::forget(self);
-        result
+        self.ended = true;
+        host::tx_end(self.call, true)
     }
 }
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        let _ = host::tx_end(self.call, false);
+        if !self.ended {
+            let _ = host::tx_end(self.call, false);
+        }
         self.unlock();
     }
 }

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! Who knows iomap finds the word used here.
+
+#![allow(unused_variables)]
+
+use bento::prelude::*;
+
+#[bento_fs(name = "myfs", version = 1, data = "extents")]
+struct MyFs;
+
+#[bento_fs]
+impl FileSystem for MyFs {
+    fn mount(_: &MountContext) -> Result<Self> {
+        Ok(MyFs)
+    }
+
+    fn load_inode(&self, _: &Context<Self>, _: Ino) -> Result<(Attr, ())> {
+        Err(Errno::EIO)
+    }
+
+    fn lookup(&self, _: &Context<Self>, _: &Inode<Self>, _: &Name) -> Result<Ino> {
+        Err(Errno::ENOENT)
+    }
+
+    fn write_inode(&self, cx: &Context<Self>, inode: &Inode<Self>, wait: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn iomap_begin(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, len: u64, extents: &mut Extents) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn main() {}
