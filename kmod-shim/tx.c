@@ -330,7 +330,7 @@ s32 bento_tx_undo_room(struct bento_call *call, size_t len)
 		return -ENOMEM;
 	cap = max_t(size_t, BENTO_UNDO_CHUNK - sizeof(*chunk), ALIGN(len + 8, 8));
 	chunk = kmalloc(sizeof(*chunk) + cap,
-			GFP_NOFS | (cap <= PAGE_SIZE ? __GFP_NOFAIL : __GFP_NOWARN));
+			GFP_NOFS | (cap + sizeof(*chunk) <= 2 * PAGE_SIZE ? __GFP_NOFAIL : __GFP_NOWARN));
 	if (!chunk)
 		return -ENOMEM;
 	*chunk = (struct bento_undo){ .older = call->undo, .cap = cap };

@@ -65,6 +65,15 @@ impl Inode {
             if attr.size > sb.settings().max_file_size {
                 return Err(Errno::EFBIG);
             }
+            if sb.is_extents() {
+                if !sb.has(Op::setattr) {
+                    return Err(Errno::EOPNOTSUPP);
+                }
+                if valid & abi::BENTO_ATTR_MTIME == 0 {
+                    attr.mtime = now;
+                    valid |= abi::BENTO_ATTR_MTIME;
+                }
+            }
             self.prepare_resize(attr.size);
         }
         if sb.has(Op::setattr) {
@@ -74,12 +83,15 @@ impl Inode {
         if resize {
             self.apply_resize(attr.size);
         }
-        self.change(|own| {
-            apply(own, &attr, valid);
-            if resize && valid & abi::BENTO_ATTR_MTIME == 0 {
-                own.mtime = now;
-            }
-        });
+        // On a device the handler has staged what became of it.
+        if !sb.is_extents() || !sb.has(Op::setattr) {
+            self.change(|own| {
+                apply(own, &attr, valid);
+                if resize && valid & abi::BENTO_ATTR_MTIME == 0 {
+                    own.mtime = now;
+                }
+            });
+        }
         if valid & abi::BENTO_ATTR_MODE != 0 {
             self.chmod_acl(caller)?;
         }
@@ -202,13 +214,15 @@ impl Inode {
         }
         let mut args = abi::bento_fileattr_args { inode: self.as_raw(), flags, projid };
         sb.invoke(Op::fileattr_set, |ops| ops.fileattr_set, caller, &mut args)?;
-        let now = sb.now();
-        self.change(|attr| (attr.flags, attr.ctime) = (flags, now));
+        if !sb.is_extents() {
+            let now = sb.now();
+            self.change(|attr| (attr.flags, attr.ctime) = (flags, now));
+        }
         Ok(())
     }
 }
 
-fn apply(to: &mut abi::bento_attr, from: &abi::bento_attr, valid: u32) {
+pub fn apply(to: &mut abi::bento_attr, from: &abi::bento_attr, valid: u32) {
     if valid & abi::BENTO_ATTR_MODE != 0 {
         to.mode = to.mode & libc::S_IFMT | from.mode & 0o7777;
     }
@@ -222,7 +236,7 @@ fn apply(to: &mut abi::bento_attr, from: &abi::bento_attr, valid: u32) {
     copy! {
         BENTO_ATTR_UID uid BENTO_ATTR_GID gid BENTO_ATTR_SIZE size BENTO_ATTR_ATIME atime BENTO_ATTR_MTIME mtime
         BENTO_ATTR_CTIME ctime BENTO_ATTR_BTIME btime BENTO_ATTR_NLINK nlink BENTO_ATTR_BLOCKS blocks
-        BENTO_ATTR_FLAGS flags BENTO_ATTR_GENERATION generation
+        BENTO_ATTR_FLAGS flags BENTO_ATTR_GENERATION generation BENTO_ATTR_PROJECT project
     }
 }
 
@@ -252,6 +266,44 @@ pub fn update(op: Op, inode: &Inode, new: &abi::bento_attr, valid: u32) -> Resul
     // The kernel above FUSE knows the old ones.
     crate::call::with_ledger(|ledger| ledger.after.changed.push(inode.ino()));
     Ok(())
+}
+
+/// `bento_tx_inode`: could these become the inode's?
+pub fn check_staged(op: Op, inode: &Inode, new: &abi::bento_attr, valid: u32) -> Result<()> {
+    let sb = inode.sb();
+    let old = inode.attr();
+    if valid & abi::BENTO_ATTR_MODE != 0 && new.mode & libc::S_IFMT != 0 && (new.mode ^ old.mode) & libc::S_IFMT != 0 {
+        return Err(sb.bad(op, format_args!("changed the type in mode {:#o} to {:#o}", old.mode, new.mode)));
+    }
+    let mut after = old;
+    apply(&mut after, &sb.rounded(*new), valid);
+    sb.check_attr(op, &after)
+}
+
+/// The commit of what [`check_staged`] agreed to. The handler has stored it: the inode is no dirtier than before.
+pub fn apply_staged(ledger: &mut crate::call::Ledger<'_>, inode: &Inode, new: &abi::bento_attr, valid: u32) {
+    let new = inode.sb().rounded(*new);
+    let (before, nlink) = {
+        let mut attr = inode.lock_attr();
+        let before = attr.size;
+        apply(&mut attr, &new, valid);
+        if valid & abi::BENTO_ATTR_SIZE != 0 {
+            attr.disk_size = attr.size;
+        }
+        (before, attr.nlink)
+    };
+    if valid & abi::BENTO_ATTR_NLINK != 0 {
+        inode.repin(nlink);
+    }
+    if inode.ino() == 0 {
+        return;
+    }
+    ledger.after.changed.push(inode.ino());
+    if valid & abi::BENTO_ATTR_SIZE != 0 && inode.is_file() && new.size < before {
+        // SAFETY: SAFETY.md C5: a live inode; it has a number, so it is in the cache or about to be.
+        let inode = unsafe { Inode::ref_from_raw(inode.as_raw()) };
+        ledger.after.invalidations.push(crate::call::Invalidation { inode, offset: new.size, len: 0 });
+    }
 }
 
 /// Pages from `size` on are stale once the call has left the gate.

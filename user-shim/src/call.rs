@@ -12,11 +12,14 @@ use bento::errno::{Errno, Result};
 use bento::fs::Op;
 
 use crate::alloc::Charge;
+use crate::args::Args;
 use crate::caller::Caller;
-use crate::inode::InodeRef;
+use crate::inode::{Inode, InodeRef};
+use crate::journal::Hold;
 use crate::object::Object;
 use crate::slot::{Health, Reader};
 use crate::superblock::Super;
+use crate::transaction::Blocks;
 
 /// Stack a call needs to be let in, and what stays free below the last checked Rust frame: room to print a panic with
 /// std, or to abandon.
@@ -51,6 +54,10 @@ pub struct Ledger<'a> {
     pub sb: &'a Super,
     /// Whose code runs.
     pub object: &'a Object,
+    pub op: Op,
+    pub generation: u32,
+    /// Blocks it holds, and its transaction.
+    pub blocks: Blocks,
     pub after: After,
     /// A permission check met an ACL that is not cached.
     pub need_acl: Option<InodeRef>,
@@ -135,6 +142,8 @@ impl Drop for Entered<'_> {
 pub struct Answer {
     pub value: i64,
     pub outcome: Outcome,
+    /// The transaction that waits for data, which the caller of the call writes now.
+    pub held_in: Option<u64>,
     after: After,
     need_acl: Option<InodeRef>,
 }
@@ -169,12 +178,12 @@ impl Super {
     /// Calls a thunk with its argument block. Outputs in `args` are still to be distrusted; the value is what the thunk
     /// returned. `EIO` without entering when the slot is quarantined. A handler that this version has not (its callers asked
     /// before an upgrade took it away) answers what NULL would have meant.
-    pub fn invoke<T>(&self, op: Op, find: Find<T>, caller: &Caller, args: &mut T) -> Result<i64> {
+    pub fn invoke<T: Args>(&self, op: Op, find: Find<T>, caller: &Caller, args: &mut T) -> Result<i64> {
         self.invoke_noting(op, find, caller, args).0
     }
 
     /// The same, and the inode whose ACL the call would have needed, if any.
-    pub fn invoke_noting<T>(
+    pub fn invoke_noting<T: Args>(
         &self,
         op: Op,
         find: Find<T>,
@@ -188,21 +197,56 @@ impl Super {
         let answer = self.run(&entered.code(), op, find, caller, args);
         drop(entered);
         let Some(answer) = answer else { return (absent(op), None) };
-        let Answer { value, outcome, after, need_acl } = answer;
+        let Answer { value, outcome, held_in, after, need_acl } = answer;
+        drop(self.hold(held_in));
         self.note_outcome(op, outcome);
         self.drain(after);
         (self.checked_result(op, value), need_acl)
     }
 
+    /// A call of `allocate_extents` whose extents hold data at once: the transaction does not commit before the hold goes,
+    /// and until then this thread begins no other and waits for none.
+    pub fn invoke_holding<T: Args>(
+        &self,
+        op: Op,
+        find: Find<T>,
+        caller: &Caller,
+        args: &mut T,
+    ) -> (Result<i64>, Option<Hold<'_>>) {
+        let entered = match self.enter(op) {
+            Ok(entered) => entered,
+            Err(errno) => return (Err(errno), None),
+        };
+        let answer = self.run(&entered.code(), op, find, caller, args);
+        drop(entered);
+        let Some(Answer { value, outcome, held_in, after, .. }) = answer else { return (absent(op), None) };
+        let hold = self.hold(held_in);
+        self.note_outcome(op, outcome);
+        self.drain(after);
+        (self.checked_result(op, value), hold)
+    }
+
+    fn hold(&self, tid: Option<u64>) -> Option<Hold<'_>> {
+        Some(self.device.as_ref()?.journal.hold(tid?))
+    }
+
     /// Runs a thunk where nothing can change beneath it: inside the gate, behind it when it is closed, or on what no call
     /// reaches any more. `None` when there is no such thunk.
-    pub fn run<T>(&self, code: &Code<'_>, op: Op, find: Find<T>, caller: &Caller, args: &mut T) -> Option<Answer> {
+    pub fn run<T: Args>(
+        &self,
+        code: &Code<'_>,
+        op: Op,
+        find: Find<T>,
+        caller: &Caller,
+        args: &mut T,
+    ) -> Option<Answer> {
         let thunk = find(code.object.ops())?;
         let nested = !LEDGER.get().is_null();
         let low = stack_low();
         let errno = |errno: Errno| Answer {
             value: -i64::from(errno.get()),
             outcome: Outcome::Returned,
+            held_in: None,
             after: After::default(),
             need_acl: None,
         };
@@ -219,7 +263,16 @@ impl Super {
             generation: code.generation,
             undo: ptr::null_mut(),
         };
-        let mut ledger = Ledger { caller, sb: self, object: code.object, after: After::default(), need_acl: None };
+        let mut ledger = Ledger {
+            caller,
+            sb: self,
+            object: code.object,
+            op,
+            generation: code.generation,
+            blocks: Blocks::new(args.promised(), args.holds()),
+            after: After::default(),
+            need_acl: None,
+        };
         let value = {
             let _inside = Inside::begin(low + RESERVE, (&raw mut ledger).cast());
             let _charge = Charge::to(&raw const self.account);
@@ -234,13 +287,25 @@ impl Super {
         if outcome == Outcome::Abandoned {
             self.abandoned(code.generation);
         }
-        let Ledger { after, need_acl, .. } = ledger;
-        Some(Answer { value, outcome, after, need_acl })
+        // SAFETY: SAFETY.md C1: the call is over; what it did not commit has not been.
+        unsafe { ledger.finish(&raw mut call, false) };
+        let Ledger { blocks, after, need_acl, .. } = ledger;
+        args.keep_promised(blocks.promised);
+        if blocks.last != 0 {
+            args.inodes(&mut |inode| {
+                if !inode.is_null() {
+                    // SAFETY: SAFETY.md C5: an inode of the shim's that this call was about.
+                    unsafe { Inode::from_raw(inode) }.note_transaction(blocks.last);
+                }
+            });
+        }
+        Some(Answer { value, outcome, held_in: blocks.held_in, after, need_acl })
     }
 
     /// The end of a call made with [`Super::run`]: its value, checked.
     pub fn settle(&self, op: Op, answer: Option<Answer>) -> Result<i64> {
-        let Some(Answer { value, after, .. }) = answer else { return absent(op) };
+        let Some(Answer { value, held_in, after, .. }) = answer else { return absent(op) };
+        drop(self.hold(held_in));
         let mut after = Some(after);
         // Within another call, that one's end is the end of this one too.
         with_ledger(|ledger| after.take().map(|after| ledger.after.append(after)));

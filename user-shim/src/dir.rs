@@ -225,6 +225,12 @@ impl Super {
         let inode = making.finish(self, op, result, assigned)?;
         if op == Op::symlink {
             inode.cache_link(link);
+        }
+        if self.is_extents() {
+            // The handler has staged what became of both.
+            return Ok(inode);
+        }
+        if op == Op::symlink {
             inode.change(|attr| attr.size = link.len() as u64);
         }
         if op == Op::mkdir {
@@ -245,7 +251,9 @@ impl Super {
         let result = self.invoke(Op::tmpfile, |ops| ops.tmpfile, caller, &mut args);
         let assigned = args.node.assigned;
         let inode = making.finish(self, Op::tmpfile, result, assigned)?;
-        inode.set_nlink(|_| 0);
+        if !self.is_extents() {
+            inode.set_nlink(|_| 0);
+        }
         Ok(inode)
     }
 
@@ -262,6 +270,9 @@ impl Super {
             return Err(Errno::EMLINK);
         }
         self.call_entry(Op::link, |ops| ops.link, caller, dir, name, inode)?;
+        if self.is_extents() {
+            return Ok(());
+        }
         let now = self.now();
         inode.set_nlink(|nlink| nlink + 1);
         inode.touch_ctime(now);
@@ -281,6 +292,9 @@ impl Super {
             return Err(Errno::EPERM);
         }
         self.call_entry(Op::unlink, |ops| ops.unlink, caller, dir, name, inode)?;
+        if self.is_extents() {
+            return Ok(());
+        }
         let now = self.now();
         dir.touch(now);
         gone(inode, now);
@@ -299,6 +313,9 @@ impl Super {
             return Err(Errno::EPERM);
         }
         self.call_entry(Op::rmdir, |ops| ops.rmdir, caller, dir, name, inode)?;
+        if self.is_extents() {
+            return Ok(());
+        }
         let now = self.now();
         drop_subdir(dir);
         dir.touch(now);
@@ -359,7 +376,9 @@ impl Super {
             }
             None => drop(result?),
         }
-        self.renamed(request);
+        if !self.is_extents() {
+            self.renamed(request);
+        }
         Ok(())
     }
 

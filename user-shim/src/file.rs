@@ -234,12 +234,12 @@ impl Inode {
         let _ = self.flush_pages();
         self.take_write_error()?;
         self.write_back(true)?;
-        if !sb.has(Op::fsync) {
-            return Ok(());
+        if sb.has(Op::fsync) {
+            let mut args = inode_args(self.as_raw());
+            args.flags = datasync.into();
+            sb.invoke(Op::fsync, |ops| ops.fsync, caller, &mut args)?;
         }
-        let mut args = inode_args(self.as_raw());
-        args.flags = datasync.into();
-        sb.invoke(Op::fsync, |ops| ops.fsync, caller, &mut args).map(drop)
+        sb.wait_commit(self)
     }
 
     // ---- open, close ----
@@ -342,8 +342,10 @@ impl Inode {
                 _ => pages.invalidate(offset - offset % PAGE..u64::MAX),
             }
         }
-        let now = sb.now();
-        self.change(|attr| (attr.size, attr.mtime, attr.ctime) = (size, now, now));
+        if !sb.is_extents() {
+            let now = sb.now();
+            self.change(|attr| (attr.size, attr.mtime, attr.ctime) = (size, now, now));
+        }
         Ok(())
     }
 

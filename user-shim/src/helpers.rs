@@ -12,8 +12,9 @@ use bento::fs::Op;
 
 use crate::Panic;
 use crate::alloc::{self, Charge};
-use crate::call::{Code, Invalidation, with_ledger};
+use crate::call::{Code, Invalidation, Ledger, with_ledger};
 use crate::caller::{Object, may};
+use crate::device::Device;
 use crate::file::{Sink, Source};
 use crate::inode::Inode;
 use crate::superblock::Super;
@@ -51,29 +52,29 @@ pub static HOST: abi::bento_host = abi::bento_host {
     lock_released: Some(lock_released),
     abandon: Some(abandon),
     resume: Some(resume),
-    device: None,
-    device_block_size: None,
-    block_read: None,
-    block_new: None,
-    block_put: None,
-    block_checked: None,
-    block_ahead: None,
-    blocks_zero: None,
-    crc32c: None,
-    journal_open: None,
-    checksum_add: None,
-    tx_begin: None,
-    tx_extend: None,
-    tx_write: None,
-    tx_undo_room: None,
-    tx_forget: None,
-    tx_inode: None,
-    tx_claim: None,
-    tx_release: None,
-    tx_id: None,
-    tx_is_committed: None,
-    tx_end: None,
-    fail: None,
+    device: Some(device),
+    device_block_size: Some(device_block_size),
+    block_read: Some(block_read),
+    block_new: Some(block_new),
+    block_put: Some(block_put),
+    block_checked: Some(block_checked),
+    block_ahead: Some(block_ahead),
+    blocks_zero: Some(blocks_zero),
+    crc32c: Some(crc32c),
+    journal_open: Some(journal_open),
+    checksum_add: Some(checksum_add),
+    tx_begin: Some(tx_begin),
+    tx_extend: Some(tx_extend),
+    tx_write: Some(tx_write),
+    tx_undo_room: Some(tx_undo_room),
+    tx_forget: Some(tx_forget),
+    tx_inode: Some(tx_inode),
+    tx_claim: Some(tx_claim),
+    tx_release: Some(tx_release),
+    tx_id: Some(tx_id),
+    tx_is_committed: Some(tx_is_committed),
+    tx_end: Some(tx_end),
+    fail: Some(fail),
 };
 
 /// Hands the table to the `bento` in this program.
@@ -384,6 +385,218 @@ unsafe extern "C" fn state_put(
     }
     state.extend_from_slice(more);
     0
+}
+
+// ---- the device and its blocks ----
+
+/// Does `then` with the ledger of the call in progress, of a mount with a device.
+fn on_device(then: impl FnOnce(&mut Ledger<'_>, &Device) -> Result<()>) -> i32 {
+    let done = with_ledger(|ledger| {
+        let device = std::sync::Arc::clone(ledger.device()?);
+        then(ledger, &device)
+    });
+    errno(done.unwrap_or(Err(Errno::EINVAL)))
+}
+
+unsafe extern "C" fn device(_call: *mut abi::bento_call, out: *mut abi::bento_device) {
+    let mut found = abi::bento_device { size: 0, block_size: 0, flags: abi::BENTO_DEVICE_RDONLY };
+    on_device(|ledger, device| {
+        let read_only = device.is_read_only() || ledger.sb.is_read_only();
+        found = abi::bento_device {
+            size: device.size(),
+            block_size: device.block_size(),
+            flags: if read_only { abi::BENTO_DEVICE_RDONLY } else { 0 },
+        };
+        Ok(())
+    });
+    // SAFETY: SAFETY.md C4: lent for writing.
+    unsafe { *out = found }
+}
+
+/// Only the mount that is being made may say that.
+fn in_mount(ledger: &Ledger<'_>, what: &str) -> Result<()> {
+    if ledger.op == Op::mount {
+        return Ok(());
+    }
+    ledger.sb.log(abi::BENTO_LOG_ERR, format_args!("{} {what}: only mount may", ledger.op.name()));
+    Err(Errno::EINVAL)
+}
+
+unsafe extern "C" fn device_block_size(_call: *mut abi::bento_call, size: u32) -> i32 {
+    on_device(|ledger, device| {
+        in_mount(ledger, "set the block size")?;
+        if !ledger.blocks.is_idle() {
+            return Err(Errno::EBUSY);
+        }
+        // Below a live mount the caches are in use.
+        match ledger.sb.is_mounted() {
+            true if size == device.block_size() => Ok(()),
+            true => Err(Errno::EINVAL),
+            false => device.set_block_size(size),
+        }
+    })
+}
+
+unsafe extern "C" fn block_read(_call: *mut abi::bento_call, number: u64, out: *mut abi::bento_block) -> i32 {
+    on_device(|ledger, device| {
+        let buf = device.read(number).inspect_err(|errno| match *errno {
+            Errno::EUCLEAN => ledger.past_the_end(number),
+            errno => ledger.sb.log(abi::BENTO_LOG_ERR, format_args!("block {number} cannot be read: {errno}")),
+        })?;
+        // SAFETY: SAFETY.md C4: lent for writing.
+        ledger.blocks.lend(buf, unsafe { &mut *out });
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn block_new(call: *mut abi::bento_call, number: u64, out: *mut abi::bento_block) -> i32 {
+    // SAFETY: SAFETY.md C1, C4: this call's, and lent for writing.
+    on_device(|ledger, _| ledger.block_new(call, number, unsafe { &mut *out }))
+}
+
+unsafe extern "C" fn block_put(_call: *mut abi::bento_call, slot: u32) {
+    with_ledger(|ledger| ledger.blocks.put(slot));
+}
+
+unsafe extern "C" fn block_checked(_call: *mut abi::bento_call, slot: u32) {
+    with_ledger(|ledger| {
+        if let Some(buf) = ledger.blocks.block(slot) {
+            buf.set_checked();
+        }
+    });
+}
+
+unsafe extern "C" fn block_ahead(_call: *mut abi::bento_call, number: u64, count: u32) {
+    on_device(|_, device| {
+        device.ahead(number, count.into());
+        Ok(())
+    });
+}
+
+unsafe extern "C" fn blocks_zero(_call: *mut abi::bento_call, number: u64, count: u64) -> i32 {
+    on_device(|ledger, device| {
+        if ledger.sb.is_read_only() {
+            return Err(Errno::EROFS);
+        }
+        device.zero(number, count).inspect_err(|errno| {
+            let end = number.saturating_add(count);
+            ledger.sb.log(abi::BENTO_LOG_ERR, format_args!("blocks {number} to {end} cannot be zeroed: {errno}"));
+        })
+    })
+}
+
+unsafe extern "C" fn crc32c(seed: u32, from: *const u8, len: usize) -> u32 {
+    // SAFETY: SAFETY.md C4: the runtime's bytes, or a block's, which are only copied into the sum.
+    crate::crc::crc32c(seed, unsafe { slice(abi::bento_bytes { ptr: from, len }) })
+}
+
+// ---- transactions ----
+
+unsafe extern "C" fn journal_open(_call: *mut abi::bento_call, journal: *mut abi::bento_journal) -> i32 {
+    on_device(|ledger, device| {
+        in_mount(ledger, "opened the journal")?;
+        // SAFETY: SAFETY.md C1, C4: this call's, lent for writing.
+        let journal = unsafe { &mut *journal };
+        (journal.replayed, journal.error) = (0, 0);
+        if !ledger.sb.is_mounted() {
+            ledger.sb.log(abi::BENTO_LOG_ERR, format_args!("journals are not supported yet"));
+            return Err(Errno::EOPNOTSUPP);
+        }
+        journal.max_credits = device.journal.max_credits();
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn checksum_add(_call: *mut abi::bento_call, sum: *const abi::bento_checksum) -> i32 {
+    let mut index = 0;
+    let failed = on_device(|ledger, device| {
+        in_mount(ledger, "added a checksum")?;
+        // SAFETY: SAFETY.md C1: this call's.
+        let sum = unsafe { *sum };
+        index = device.add_sum(sum).inspect_err(|errno| {
+            let abi::bento_checksum { from, len, at, .. } = sum;
+            ledger.sb.log(
+                abi::BENTO_LOG_ERR,
+                format_args!("no checksum at byte {at} over {len} bytes from {from}: {errno}"),
+            );
+        })?;
+        Ok(())
+    });
+    if failed != 0 { failed } else { index as i32 }
+}
+
+unsafe extern "C" fn tx_begin(_call: *mut abi::bento_call, blocks: u32, revokes: u32) -> i32 {
+    on_device(|ledger, _| ledger.tx_begin(blocks, revokes))
+}
+
+unsafe extern "C" fn tx_extend(_call: *mut abi::bento_call, blocks: u32, revokes: u32) -> i32 {
+    on_device(|ledger, _| ledger.tx_extend(blocks, revokes))
+}
+
+unsafe extern "C" fn tx_write(_call: *mut abi::bento_call, slot: u32, checksum: u32) -> i32 {
+    on_device(|ledger, _| ledger.tx_write(slot, checksum))
+}
+
+unsafe extern "C" fn tx_undo_room(call: *mut abi::bento_call, len: usize) -> i32 {
+    // SAFETY: SAFETY.md C1: this call's.
+    on_device(|ledger, _| unsafe { ledger.undo_room(call, len) })
+}
+
+unsafe extern "C" fn tx_forget(_call: *mut abi::bento_call, number: u64) -> i32 {
+    on_device(|ledger, _| ledger.tx_forget(number))
+}
+
+unsafe extern "C" fn tx_inode(
+    _call: *mut abi::bento_call,
+    inode: *mut abi::bento_inode,
+    attr: *const abi::bento_attr,
+    valid: u32,
+) -> i32 {
+    // SAFETY: SAFETY.md C1, C4, C5: a live inode, and the runtime's copy of attributes.
+    on_device(|ledger, _| unsafe { ledger.tx_inode(inode, &*attr, valid) })
+}
+
+unsafe extern "C" fn tx_claim(_call: *mut abi::bento_call, blocks: u64) -> i32 {
+    on_device(|ledger, _| ledger.tx_claim(blocks))
+}
+
+unsafe extern "C" fn tx_release(_call: *mut abi::bento_call, blocks: u64) {
+    with_ledger(|ledger| ledger.tx_release(blocks));
+}
+
+unsafe extern "C" fn tx_id(_call: *mut abi::bento_call) -> u64 {
+    with_ledger(|ledger| ledger.tx_id()).unwrap_or(0)
+}
+
+unsafe extern "C" fn tx_is_committed(_call: *mut abi::bento_call, id: u64) -> i32 {
+    let mut committed = false;
+    on_device(|_, device| {
+        committed = device.journal.is_committed(id);
+        Ok(())
+    });
+    committed.into()
+}
+
+unsafe extern "C" fn tx_end(call: *mut abi::bento_call, commit: u32) -> i32 {
+    // SAFETY: SAFETY.md C1: this call's.
+    on_device(|ledger, _| unsafe { ledger.tx_end(call, commit != 0) })
+}
+
+/// There is no machine to stop here: `BENTO_FAIL_PANIC` is the end of this mount's writing.
+unsafe extern "C" fn fail(_call: *mut abi::bento_call, what: u32) {
+    on_device(|ledger, device| {
+        if what == abi::BENTO_FAIL_CONTINUE {
+            return Ok(());
+        }
+        if !ledger.sb.read_only.swap(true, Ordering::AcqRel) {
+            ledger.sb.log(
+                abi::BENTO_LOG_ERR,
+                format_args!("{} found the file system corrupt: it is read-only from now on", ledger.op.name()),
+            );
+        }
+        device.journal.abort(Errno::EUCLEAN);
+        Ok(())
+    });
 }
 
 // ---- sleeping on a word (SAFETY.md C6) ----

@@ -233,7 +233,9 @@ impl Super {
             if args.attr.blksize != 0 && (!args.attr.blksize.is_power_of_two() || args.attr.blksize > 16 << 20) {
                 return number("block size", args.attr.blksize.into());
             }
-            Ok(self.rounded(args.attr))
+            let mut attr = self.rounded(args.attr);
+            attr.disk_size = attr.size;
+            Ok(attr)
         });
         match checked {
             Ok(attr) => {
@@ -345,7 +347,10 @@ impl NewInode {
             }
         }
         let Some(inode) = self.inode.take() else { return Err(Errno::EIO) };
-        inode.set(DIRTY);
+        // Of a file system on a device, the handler has stored it.
+        if !sb.is_extents() {
+            inode.set(DIRTY);
+        }
         let reference = InodeRef::of(&inode);
         let nlink = inode.nlink();
         inode.repin(nlink);

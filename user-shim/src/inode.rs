@@ -7,7 +7,7 @@
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use bento::abi;
@@ -45,6 +45,8 @@ pub struct Inode {
     pub(crate) migration: Migration,
     /// The generation that made the data of an inode that is poisoned.
     poisoned_from: AtomicU32,
+    /// The last transaction of the journal that changed it; 0 = none.
+    transaction: AtomicU64,
 }
 
 // SAFETY: SAFETY.md C5: `raw` is written by the shim before others see the inode, and by thunks that alone hold it.
@@ -126,6 +128,7 @@ impl Inode {
             write_error: Mutex::new(None),
             migration: Migration::new(),
             poisoned_from: AtomicU32::new(0),
+            transaction: AtomicU64::new(0),
         });
         // Rust hands back pointers to the head; `from_raw` needs the whole.
         Arc::as_ptr(&inode).expose_provenance();
@@ -145,14 +148,21 @@ impl Inode {
     }
 
     /// # Safety
-    /// As [`Inode::from_raw`], and the inode is in the cache.
-    pub unsafe fn ref_from_raw(raw: *const abi::bento_inode) -> InodeRef {
-        // SAFETY: SAFETY.md C5: live inodes are kept by the table's `Arc`.
-        let inode = unsafe {
+    /// As [`Inode::from_raw`].
+    pub unsafe fn arc_from_raw(raw: *const abi::bento_inode) -> Arc<Inode> {
+        // SAFETY: SAFETY.md C5: live inodes are kept by an `Arc`.
+        unsafe {
             let whole = ptr::with_exposed_provenance::<Inode>(raw.addr());
             Arc::increment_strong_count(whole);
             Arc::from_raw(whole)
-        };
+        }
+    }
+
+    /// # Safety
+    /// As [`Inode::from_raw`], and the inode is in the cache.
+    pub unsafe fn ref_from_raw(raw: *const abi::bento_inode) -> InodeRef {
+        // SAFETY: SAFETY.md C5: live inodes are kept by the table's `Arc`.
+        let inode = unsafe { Inode::arc_from_raw(raw) };
         InodeRef::of(&inode)
     }
 
@@ -163,6 +173,16 @@ impl Inode {
     pub fn ino(&self) -> u64 {
         // SAFETY: SAFETY.md C5: set before the inode is in the cache, constant afterwards.
         unsafe { (*self.raw.get()).ino }
+    }
+
+    /// That transaction has changed this inode.
+    pub fn note_transaction(&self, tid: u64) {
+        self.transaction.fetch_max(tid, Ordering::AcqRel);
+    }
+
+    /// The last one that did; 0 = none.
+    pub fn transaction(&self) -> u64 {
+        self.transaction.load(Ordering::Acquire)
     }
 
     // ---- the author's data (`bento::slot`) ----

@@ -54,11 +54,15 @@ mod superblock;
 
 mod acl;
 mod alloc;
+mod args;
 mod attr;
 mod call;
 mod caller;
 mod control;
+mod crc;
+mod device;
 mod dir;
+mod disk;
 mod export;
 mod file;
 #[cfg(feature = "fuse")]
@@ -67,17 +71,21 @@ mod harness;
 mod helpers;
 mod icache;
 mod inode;
+mod journal;
 mod migrate;
 mod object;
 mod pages;
 mod slot;
+mod space;
 mod swap;
 mod sync;
+mod transaction;
 mod warm;
 mod xattr;
 
 pub use call::Outcome;
 pub use caller::Caller;
+pub use disk::{Disk, FileDisk, Image};
 pub use export::FileHandle;
 pub use harness::{DirEntry, File, Harness, MountOptions, Stat, Task, Times, Unmounted, flags};
 pub use inode::InodeRef;

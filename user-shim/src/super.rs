@@ -15,6 +15,8 @@ use bento::fs::Op;
 use crate::alloc::{Account, Charge};
 use crate::call::{Code, Outcome};
 use crate::caller::Caller;
+use crate::device::Device;
+use crate::disk::Disk;
 use crate::icache::Table;
 use crate::inode::{InodeRef, held};
 use crate::object::Object;
@@ -70,6 +72,9 @@ pub struct Super {
     /// `BENTO_DATA_*`
     pub data: u32,
     pub table: Table,
+    /// With data = "extents".
+    pub device: Option<Arc<Device>>,
+    timer: Mutex<Option<std::thread::JoinHandle<()>>>,
     pub front: Box<dyn Front>,
     pub account: Account,
     name: String,
@@ -117,18 +122,31 @@ impl fmt::Display for MountError {
 impl std::error::Error for MountError {}
 
 impl Super {
-    /// Mounts `object`: makes the instance and loads the root.
+    /// Mounts `object`: makes the instance and loads the root. `disk` is what it lies on, if it asks for that.
     pub fn mount(
         object: Object,
         source: &str,
         options: &str,
         read_only: bool,
+        disk: Option<Arc<dyn Disk>>,
         front: Box<dyn Front>,
     ) -> std::result::Result<Arc<Super>, MountError> {
         helpers::install().map_err(|errno| MountError { errno, reason: None })?;
         crate::warm::up();
         let name = check_ops(object.ops())?;
         let (handlers, data) = (object.ops().handlers, object.ops().data);
+        let refuse =
+            |errno, reason: &str| Err(MountError { errno, reason: Some(format!("bento: {name}({source}): {reason}")) });
+        let device = match (data == abi::BENTO_DATA_EXTENTS, disk) {
+            (true, None) => {
+                return refuse(Errno::new(libc::ENOTBLK), "it is mounted on a device or an image, and this is none");
+            }
+            (false, Some(_)) => return refuse(Errno::EINVAL, "it is mounted on no device"),
+            (true, Some(disk)) if disk.is_read_only() && !read_only => {
+                return refuse(Errno::EROFS, "the device can only be read, and so must the mount");
+            }
+            (_, disk) => disk.map(|disk| Arc::new(Device::new(disk))),
+        };
         let swaps = Swaps::new(object);
         let version = Arc::as_ptr(&*held(&swaps.current));
         let sb = Arc::new_cyclic(|me| Super {
@@ -139,6 +157,8 @@ impl Super {
             handlers: AtomicU64::new(handlers),
             data,
             table: Table::default(),
+            device,
+            timer: Mutex::new(None),
             front,
             account: Account::new(),
             name,
@@ -161,7 +181,7 @@ impl Super {
         });
         // Rust hands the pointer back in `bento_log`.
         Arc::as_ptr(&sb).expose_provenance();
-        let mounted = sb.call_mount(options).and_then(|()| sb.load_root());
+        let mounted = sb.call_mount(options).and_then(|()| sb.load_root()).and_then(|()| sb.recover());
         if let Err(errno) = mounted {
             let reason = held(&sb.last_error).take().map(|(line, _)| line);
             sb.end();
@@ -209,7 +229,26 @@ impl Super {
             time_granularity: args.time_granularity,
             name_max: args.name_max,
         };
+        if let Some(device) = &self.device {
+            device.space.set(&args);
+        }
         self.settings.set(settings).map_err(|_| Errno::EBUSY)
+    }
+
+    /// The last step of mounting a device that may be written.
+    fn recover(&self) -> Result<()> {
+        let Some(device) = &self.device else { return Ok(()) };
+        if self.is_read_only() {
+            return Ok(());
+        }
+        if self.has(Op::recover) {
+            self.freeze_call(Op::recover, |ops| ops.recover)?;
+        }
+        let device = Arc::clone(device);
+        let timer = std::thread::Builder::new().name("bento-journal".to_owned());
+        let timer = timer.spawn(move || device.journal.keep_time(&device)).map_err(|_| Errno::EAGAIN)?;
+        *held(&self.timer) = Some(timer);
+        Ok(())
     }
 
     fn check_mount(&self, args: &abi::bento_mount_args) -> Result<()> {
@@ -231,6 +270,23 @@ impl Super {
         }
         if !(1..=abi::BENTO_NAME_MAX).contains(&args.name_max) {
             return bad(format_args!("longest name {}", args.name_max));
+        }
+        if let Some(device) = &self.device {
+            if args.block_size != device.block_size() {
+                return bad(format_args!(
+                    "block size {}, and the device's is {}",
+                    args.block_size,
+                    device.block_size()
+                ));
+            }
+            if args.space_free > device.blocks() || args.space_root > device.blocks() {
+                return bad(format_args!(
+                    "{} free blocks, {} of them for root, of {}",
+                    args.space_free,
+                    args.space_root,
+                    device.blocks()
+                ));
+            }
         }
         self.check_limits(Op::mount, args.max_bytes, args.max_inodes)
     }
@@ -293,15 +349,25 @@ impl Super {
             let synced = self.invoke(Op::sync_fs, |ops| ops.sync_fs, &Caller::ROOT, &mut args);
             first = first.and(synced.map(drop));
         }
+        if wait {
+            first = first.and(self.force_commit());
+        }
         first
     }
 
     pub fn freeze(&self) -> Result<()> {
         self.sync(true)?;
-        self.freeze_call(Op::freeze, |ops| ops.freeze)
+        self.freeze_call(Op::freeze, |ops| ops.freeze)?;
+        match self.device.as_ref().filter(|_| !self.is_read_only()) {
+            Some(device) => device.journal.freeze(device),
+            None => Ok(()),
+        }
     }
 
     pub fn thaw(&self) -> Result<()> {
+        if let Some(device) = &self.device {
+            device.journal.thaw();
+        }
         self.freeze_call(Op::thaw, |ops| ops.thaw)
     }
 
@@ -327,6 +393,12 @@ impl Super {
             fsid_hi: 0,
             pad: 0,
         };
+        if let Some(device) = &self.device {
+            let counters = device.space.counters();
+            args.blocks = device.blocks();
+            args.bfree = counters.free.saturating_sub(counters.reserved);
+            args.bavail = args.bfree.saturating_sub(counters.root);
+        }
         if self.has(Op::statfs) {
             let before = args.bsize;
             self.invoke(Op::statfs, |ops| ops.statfs, &Caller::ROOT, &mut args)?;
@@ -367,7 +439,7 @@ impl Super {
         // A restart would wait for its turn until this is over, and whom this evicts for the restart.
         self.slot.no_more_restarts();
         if !self.is_mounted() {
-            return;
+            return self.end_device();
         }
         // A swap that is under way ends first; no other begins.
         let _swaps = held(&self.swaps.one);
@@ -378,6 +450,22 @@ impl Super {
         self.end_old_epoch();
         self.end_instance();
         self.slot.set_instance(std::ptr::null_mut());
+        self.end_device();
+    }
+
+    /// What was committed goes to its place; nothing writes to the device any more.
+    fn end_device(&self) {
+        let Some(device) = &self.device else { return };
+        device.journal.stop();
+        if let Some(timer) = held(&self.timer).take() {
+            let _ = timer.join();
+        }
+        if !device.is_read_only()
+            && !device.is_cut()
+            && let Err(errno) = device.journal.close(device)
+        {
+            self.log(abi::BENTO_LOG_ERR, format_args!("not everything reached the device: {errno}"));
+        }
     }
 
     /// The last call of the mount, with nobody inside: the handler, if the instance is sound, and the end of the instance.
@@ -427,6 +515,11 @@ impl Super {
 
     pub fn has(&self, op: Op) -> bool {
         self.handlers.load(Ordering::Acquire) & 1 << op as u32 != 0
+    }
+
+    /// On a device: attributes are what handlers stage.
+    pub fn is_extents(&self) -> bool {
+        self.data == abi::BENTO_DATA_EXTENTS
     }
 
     pub fn is_resident(&self) -> bool {
@@ -594,7 +687,7 @@ pub fn check_ops(ops: &abi::bento_ops) -> std::result::Result<String, MountError
     if ops.version == 0 {
         return refuse(Errno::EINVAL, format!("{name}: version 0; versions start at 1"));
     }
-    if ops.data != abi::BENTO_DATA_BYTES && ops.data != abi::BENTO_DATA_RESIDENT {
+    if ![abi::BENTO_DATA_BYTES, abi::BENTO_DATA_EXTENTS, abi::BENTO_DATA_RESIDENT].contains(&ops.data) {
         return refuse(Errno::EINVAL, format!("{name}: data mode {} is not supported", ops.data));
     }
     let whole = ops.mount.is_some() && ops.unmount.is_some() && ops.load_inode.is_some() && ops.forget_inode.is_some();

@@ -546,6 +546,9 @@ impl Super {
         let code = Code { object: to, instance: std::ptr::null_mut(), generation: self.slot.next_generation() };
         let options = self.options();
         let mut args = self.mount_args(&options, abi::BENTO_WHY_RESTART);
+        if let Some(device) = &self.device {
+            device.sums_again();
+        }
         self.forget_last_error();
         let answer = self.run(&code, Op::mount, |ops| ops.mount, &Caller::ROOT, &mut args);
         if let Err(errno) = self.settle(Op::mount, answer) {

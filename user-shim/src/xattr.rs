@@ -93,7 +93,9 @@ impl Inode {
             return self.set_acl(caller, Acl::parse(value)?, default);
         }
         self.set_value(caller, name, value, flags)?;
-        self.touch_ctime(self.sb().now());
+        if !self.sb().is_extents() {
+            self.touch_ctime(self.sb().now());
+        }
         Ok(())
     }
 
@@ -113,7 +115,9 @@ impl Inode {
             return self.set_acl(caller, None, default);
         }
         self.remove_value(caller, name)?;
-        self.touch_ctime(self.sb().now());
+        if !self.sb().is_extents() {
+            self.touch_ctime(self.sb().now());
+        }
         Ok(())
     }
 
@@ -224,9 +228,26 @@ impl Inode {
         }
         self.store_acl(caller, kept.as_ref(), default)?;
         let now = sb.now();
-        self.change(|attr| (attr.mode, attr.ctime) = (mode, now));
+        if !sb.is_extents() {
+            self.change(|attr| (attr.mode, attr.ctime) = (mode, now));
+        } else if mode != attr.mode {
+            self.store_mode(caller, mode)?;
+        }
         self.cache_acl(default, kept);
         Ok(())
+    }
+
+    /// The mode that follows from an ACL, on a device: the handler stores it.
+    fn store_mode(&self, caller: &Caller, mode: u32) -> Result<()> {
+        let sb = self.sb();
+        if !sb.has(Op::setattr) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let mut attr = self.attr();
+        (attr.mode, attr.ctime) = (mode, sb.now());
+        let valid = abi::BENTO_ATTR_MODE | abi::BENTO_ATTR_CTIME;
+        let mut args = abi::bento_setattr_args { inode: self.as_raw(), attr: &attr, valid, pad: 0 };
+        sb.invoke(Op::setattr, |ops| ops.setattr, caller, &mut args).map(drop)
     }
 
     /// After a `chmod`: the entries of the access ACL that the mode shows.

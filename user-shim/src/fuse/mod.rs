@@ -36,6 +36,7 @@ use bento::abi;
 use bento::fs::FileSystem;
 use fuser::{Config, MountOption, Session, SessionACL};
 
+use crate::disk::{Disk, FileDisk};
 use crate::object::{LoadError, Object};
 use crate::superblock::{MountError, Super};
 use control::Control;
@@ -199,7 +200,14 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
     // Blocked before any thread is made, so that one of them can wait for them.
     let signals = opts.signals.then(block_signals);
     let (door, line) = notify::line().map_err(refused)?;
-    let sb = Super::mount(object, source, &own, read_only, Box::new(door)).map_err(Error::Mount)?;
+    let disk: Option<Arc<dyn Disk>> = match object.ops().data == abi::BENTO_DATA_EXTENTS {
+        true => Some(Arc::new(
+            FileDisk::open(Path::new(source), read_only)
+                .map_err(|errno| Error::Mount(MountError { errno, reason: Some(format!("{source}: {errno}")) }))?,
+        )),
+        false => None,
+    };
+    let sb = Super::mount(object, source, &own, read_only, disk, Box::new(door)).map_err(Error::Mount)?;
     let line = Arc::new(line);
     let daemon = Daemon { sb: Arc::clone(&sb), line: Arc::clone(&line) };
     let mut config = Config::default();

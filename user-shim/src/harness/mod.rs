@@ -22,6 +22,7 @@ use bento::fs::{FileSystem, Op};
 use crate::Panic;
 use crate::call::Outcome;
 use crate::caller::Caller;
+use crate::disk::{Disk, FileDisk};
 use crate::object::Object;
 use crate::slot::{Health, Open};
 use crate::superblock::{Front, MountError, Super};
@@ -77,11 +78,23 @@ pub struct MountOptions<'a> {
     pub source: &'a str,
     pub options: &'a str,
     pub read_only: bool,
+    /// What a file system with `data = "extents"` lies on.
+    pub disk: Option<Arc<dyn Disk>>,
 }
 
 impl Default for MountOptions<'_> {
     fn default() -> Self {
-        MountOptions { source: "none", options: "", read_only: false }
+        MountOptions { source: "none", options: "", read_only: false, disk: None }
+    }
+}
+
+impl<'a> MountOptions<'a> {
+    /// A mount of an image or a block device.
+    pub fn image(image: &'a Path, options: &'a str, read_only: bool) -> std::result::Result<Self, MountError> {
+        let disk = FileDisk::open(image, read_only)
+            .map_err(|errno| MountError { errno, reason: Some(format!("{}: {errno}", image.display())) })?;
+        let source = image.to_str().unwrap_or("image");
+        Ok(MountOptions { source, options, read_only, disk: Some(Arc::new(disk)) })
     }
 }
 
@@ -132,6 +145,30 @@ impl Harness {
         Harness::over(Object::of::<F>(), options)
     }
 
+    /// Mounts `F`, with `data = "extents"`, on an image or a block device.
+    pub fn mount_image<F: FileSystem>(image: &Path, options: &str) -> std::result::Result<Harness, MountError> {
+        Harness::mount_with::<F>(MountOptions::image(image, options, false)?)
+    }
+
+    /// The same, read-only: the device itself is opened so that nothing can be written to it.
+    pub fn mount_device_read_only<F: FileSystem>(
+        image: &Path,
+        options: &str,
+    ) -> std::result::Result<Harness, MountError> {
+        Harness::mount_with::<F>(MountOptions::image(image, options, true)?)
+    }
+
+    /// The same on a disk of the test's own: an [`Image`](crate::Image) in memory, which can be looked at meanwhile and
+    /// afterwards.
+    pub fn mount_disk<F: FileSystem>(
+        disk: impl Disk + 'static,
+        options: &str,
+    ) -> std::result::Result<Harness, MountError> {
+        let read_only = disk.is_read_only();
+        let disk: Option<Arc<dyn Disk>> = Some(Arc::new(disk));
+        Harness::mount_with::<F>(MountOptions { source: "disk", options, read_only, disk })
+    }
+
     /// Mounts a shared object made by `cargo bento build --variant user`: with the kernel's own panic handler, unwinder,
     /// failing allocations and stack check, which std does not have.
     pub fn load(object: &Path, options: &str) -> std::result::Result<Harness, MountError> {
@@ -148,7 +185,7 @@ impl Harness {
     pub fn over(object: Object, options: MountOptions<'_>) -> std::result::Result<Harness, MountError> {
         let front = Arc::new(TestFront::default());
         let door = Box::new(TestDoor(Arc::clone(&front)));
-        let sb = Super::mount(object, options.source, options.options, options.read_only, door)?;
+        let sb = Super::mount(object, options.source, options.options, options.read_only, options.disk, door)?;
         Ok(Harness { root: Task { sb, caller: Caller::ROOT }, front })
     }
 
@@ -207,6 +244,14 @@ impl Harness {
     /// Unmounts and says what was left. A failure to write something back is in the log.
     pub fn unmount_and_report(&self) -> Result<Unmounted> {
         self.end()
+    }
+
+    /// The machine stops: nothing that is not on the device reaches it any more. Then the mount ends, whatever is open.
+    pub fn crash(self) {
+        if let Some(device) = &self.sb().device {
+            device.cut();
+        }
+        let _ = self.sb().unmount(true);
     }
 
     fn end(&self) -> Result<Unmounted> {
