@@ -94,6 +94,7 @@ fn content_use(ip: &Ip<'_>) -> Result<Use> {
 }
 
 /// The map of a file.
+#[allow(clippy::large_enum_variant)] // on the stack, where either has room
 pub enum Map<'a, 'call> {
     Tree(Tree<'a, 'call>),
     Indirect(Indirect<'a, 'call>),
