@@ -76,12 +76,12 @@ impl Step<'_> {
         self.txn.commit()
     }
 
-    /// The same, where data are on the device as far as `reached` bytes.
+    /// The same, where data are on the device as far as `reached` bytes; `end` is beyond the size if it is about to grow.
     #[inline(never)]
-    fn end_written(self, taken: u64, reached: u64) -> Result<()> {
+    fn end_written(self, taken: u64, reached: u64, end: u64) -> Result<()> {
         let sectors = self.file.block / 512;
         let mut attr = self.txn.tx.update(self.file.inode, |attr| attr.blocks += taken * sectors)?;
-        attr.disk_size = attr.disk_size.max(reached.min(attr.size));
+        attr.disk_size = attr.disk_size.max(reached.min(attr.size.max(end)));
         self.txn.store(&self.ip, &attr)?;
         self.txn.seal(&self.ip)?;
         self.txn.commit()
@@ -291,6 +291,7 @@ pub fn allocate_extents(
     let mut hints = step.txn.tx.lock(&inode.map)?;
     let end = end.min(max_size(fs, &step.ip)? / file.block);
     let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+    let bytes_end = how.end;
     let how = Fill { written: how.written, zero: None };
     let (mut at, mut taken, mut changed) = (first, 0, false);
     let mut reached = 0;
@@ -316,7 +317,7 @@ pub fn allocate_extents(
         }
     }
     let (grown, _) = map.finish()?;
-    if changed { step.end_written(taken + u64::from(grown), reached) } else { Ok(()) }
+    if changed { step.end_written(taken + u64::from(grown), reached, bytes_end) } else { Ok(()) }
 }
 
 pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, written: Written) -> Result<()> {
@@ -364,7 +365,7 @@ pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wr
             at = end;
         }
         let (grown, _) = map.finish()?;
-        step.end_written(grown.into(), at * file.block)?;
+        step.end_written(grown.into(), at * file.block, 0)?;
         if at >= end {
             return Ok(());
         }
