@@ -78,7 +78,7 @@ static int bento_check_module(const struct bento_module *mod, struct module *own
 		       owner->name);
 		return -EINVAL;
 	}
-	if (ops->data != BENTO_DATA_BYTES && ops->data != BENTO_DATA_RESIDENT) {
+	if (ops->data > BENTO_DATA_RESIDENT) {
 		pr_err("bento: module %s wants data way %u, which this bento.ko does not have\n",
 		       owner->name, ops->data);
 		return -EOPNOTSUPP;
@@ -139,8 +139,14 @@ void bento_free_fs(struct bento_fs *fs)
 	kfree(fs);
 }
 
-static struct bento_fs *bento_fs_make(struct bento_bytes name)
+static int bento_fs_flags(const struct bento_ops *ops)
 {
+	return FS_ALLOW_IDMAP | (ops->data == BENTO_DATA_EXTENTS ? FS_REQUIRES_DEV : 0);
+}
+
+static struct bento_fs *bento_fs_make(const struct bento_ops *ops)
+{
+	struct bento_bytes name = ops->name;
 	struct bento_fs *fs = kzalloc(sizeof(*fs), GFP_KERNEL);
 	int err;
 
@@ -150,7 +156,7 @@ static struct bento_fs *bento_fs_make(struct bento_bytes name)
 	memcpy(fs->name, name.ptr, name.len);
 	fs->type.name = fs->name;
 	fs->type.owner = THIS_MODULE;
-	fs->type.fs_flags = FS_ALLOW_IDMAP;
+	fs->type.fs_flags = bento_fs_flags(ops);
 	fs->type.init_fs_context = bento_init_fs_context;
 	fs->type.kill_sb = bento_kill_sb;
 	bento_fs_keys(&fs->type, true);
@@ -175,6 +181,14 @@ static int bento_version_add(struct bento_fs *fs, struct bento_version *version)
 {
 	struct bento_version *v;
 
+	/* Without versions there are no mounts, which remember the kind. */
+	if (list_empty(&fs->versions))
+		fs->type.fs_flags = bento_fs_flags(version->ops);
+	if (fs->type.fs_flags != bento_fs_flags(version->ops)) {
+		pr_err("bento: %s version %u and those that are loaded differ in whether they need a block device\n",
+		       fs->name, version->number);
+		return -EINVAL;
+	}
 	list_for_each_entry(v, &fs->versions, list) {
 		if (v->number == version->number) {
 			pr_err("bento: %s version %u is already loaded, by module %s\n",
@@ -215,7 +229,7 @@ int bento_register(const struct bento_module *mod, struct module *owner,
 	mutex_lock(&bento_fs_lock);
 	fs = bento_fs_find(mod->ops->name);
 	if (!fs)
-		fs = bento_fs_make(mod->ops->name);
+		fs = bento_fs_make(mod->ops);
 	err = IS_ERR(fs) ? PTR_ERR(fs) : bento_version_add(fs, version);
 	mutex_unlock(&bento_fs_lock);
 	if (err) {
@@ -277,6 +291,7 @@ static void bento_inode_once(void *p)
 
 	inode_init_once(&ki->vfs);
 	init_waitqueue_head(&ki->poll_wait);
+	bento_map_once(&ki->map);
 }
 
 static int __init bento_init(void)
@@ -298,10 +313,25 @@ static int __init bento_init(void)
 	bento_deep_wq = alloc_workqueue("bento_deep", WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
 	if (!bento_deep_wq)
 		goto urgent;
+	bento_done_wq = alloc_workqueue("bento_done", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+	if (!bento_done_wq)
+		goto deep;
+	err = bento_map_init();
+	if (err)
+		goto done;
+	err = bento_tx_init();
+	if (err)
+		goto map;
 	err = bento_sysfs_init();
 	if (err)
-		goto deep;
+		goto tx;
 	return 0;
+tx:
+	bento_tx_exit();
+map:
+	bento_map_exit();
+done:
+	destroy_workqueue(bento_done_wq);
 deep:
 	destroy_workqueue(bento_deep_wq);
 urgent:
@@ -325,14 +355,19 @@ static void __exit bento_exit(void)
 		kobject_put(&fs->kobj);
 	}
 	bento_sysfs_exit();
+	destroy_workqueue(bento_done_wq);
 	destroy_workqueue(bento_deep_wq);
 	destroy_workqueue(bento_urgent_wq);
 	destroy_workqueue(bento_wq);
 	rcu_barrier(); /* inodes on their way out */
 	kmem_cache_destroy(bento_inode_cache);
+	bento_tx_exit();
+	bento_map_exit();
 	bento_lockdep_exit();
 }
 
+/* For jbd2's checksums and ours; the kernel loads what it has by need. */
+MODULE_SOFTDEP("pre: crc32c");
 module_init(bento_init);
 module_exit(bento_exit);
 MODULE_DESCRIPTION("File systems in safe Rust: the kernel's side");

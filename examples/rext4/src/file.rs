@@ -48,6 +48,7 @@ impl<'a> File<'a> {
         Ok(File { fs, cx, inode, ino, block: fs.sb.block_size.into() })
     }
 
+    #[inline(never)]
     fn begin(&'a self, credits: impl Into<bento::fs::Credits>) -> Result<Step<'a>> {
         let txn = Txn::begin(self.fs, self.cx.device(), credits)?;
         let ip = self.fs.ip(self.cx.device(), self.ino)?;
@@ -199,6 +200,7 @@ struct Filled {
 }
 
 /// Fills the file from `at` on, at most to `end`, by one extent. `None`: the transaction is to end first.
+#[inline(never)]
 fn fill(
     step: &Step<'_>,
     map: &mut Map<'_, '_>,
@@ -373,6 +375,7 @@ pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wr
 }
 
 /// A size is set: what lies behind it is freed. `change` does what else is asked for, with the size.
+#[inline(never)]
 pub fn set_size(
     fs: &Rext4,
     cx: &Context<Rext4>,

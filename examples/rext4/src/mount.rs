@@ -144,9 +144,8 @@ impl Settings {
 fn read_super(cx: &MountContext, start: u64) -> Result<(Super, u16, u64)> {
     let device = cx.device();
     let size = u64::from(device.block_size());
-    let block = device.read(start / size).map_err(|error| {
+    let block = device.read(start / size).inspect_err(|_| {
         cx.refuse(format_args!("no superblock can be read at byte {start}"));
-        error
     })?;
     let raw = Raw { block: &block, at: (start % size) as usize };
     let sb = parse(cx, &raw, device.size(), start)?;
