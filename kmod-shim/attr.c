@@ -61,6 +61,17 @@ static int bento_ask_setattr(bento_idmap *idmap, struct inode *inode,
 	return bento_errno(bento_call(bs, setattr, &args));
 }
 
+int bento_set_mode(struct inode *inode, umode_t mode)
+{
+	struct iattr ia = {
+		.ia_valid = ATTR_MODE | ATTR_CTIME,
+		.ia_mode = mode,
+		.ia_ctime = current_time(inode),
+	};
+
+	return bento_ask_setattr(bento_nop_idmap, inode, &ia);
+}
+
 /* Pages, handler, size: nothing faults a page in between (G2 order). */
 static int bento_resize(bento_idmap *idmap, struct inode *inode,
 			const struct iattr *ia)
@@ -86,14 +97,26 @@ static int bento_setattr(bento_idmap *idmap, struct dentry *dentry,
 	err = setattr_prepare(idmap, dentry, ia);
 	if (err)
 		return err;
+	/* truncate(2) brings no times along, unlike ftruncate(2). */
+	if (ia->ia_valid & ATTR_SIZE && bento_extents(bento_isb(inode)) &&
+	    ia->ia_size != i_size_read(inode) && !(ia->ia_valid & ATTR_MTIME)) {
+		ia->ia_valid |= ATTR_MTIME;
+		ia->ia_mtime = current_time(inode);
+	}
 	if (ia->ia_valid & ATTR_SIZE && S_ISREG(inode->i_mode))
 		err = bento_resize(idmap, inode, ia);
 	else
 		err = bento_ask_setattr(idmap, inode, ia);
 	if (err)
 		return err;
-	setattr_copy(idmap, inode, ia);
-	bento_dirty(inode);
+	if (!bento_extents(bento_isb(inode))) {
+		setattr_copy(idmap, inode, ia);
+		bento_dirty(inode);
+	} else if (unlikely(IS_SYNC(inode))) {
+		err = bento_journal_wait(inode, false);
+		if (err)
+			return err;
+	}
 	if (ia->ia_valid & ATTR_MODE && inode->i_op->set_acl)
 		err = bento_acl_chmod(idmap, dentry, inode->i_mode);
 	return err;
@@ -320,6 +343,8 @@ static int bento_fileattr_set(bento_idmap *idmap, struct dentry *dentry,
 	err = bento_errno(bento_call(bento_isb(inode), fileattr_set, &args));
 	if (err)
 		return err;
+	if (bento_extents(bento_isb(inode)))
+		return 0;
 	bento_set_fsflags(inode, fa->flags);
 	bento_touch_ctime(inode);
 	return 0;

@@ -207,6 +207,12 @@ static const s16 bento_absent[BENTO_OP_COUNT] = {
 	[BENTO_OP_ioctl] = -ENOTTY,	    [BENTO_OP_get_parent] = -EACCES,
 };
 
+static void bento_lend_reserved(const struct bento_map_args *args,
+				struct bento_kcall *kc)
+{
+	kc->reserved = args->flags & BENTO_ALLOCATE_DELAYED ? args->reserved : 0;
+}
+
 static __always_inline s64 bento_run(struct bento_super *bs, void *instance,
 				     const struct bento_ops *ops, u32 generation,
 				     enum bento_op op, void *args,
@@ -230,7 +236,16 @@ static __always_inline s64 bento_run(struct bento_super *bs, void *instance,
 		return bento_absent[op];
 	nofs = memalloc_nofs_save();
 	depth = bento_locks_held();
+	if (unlikely(op == BENTO_OP_allocate_extents))
+		bento_lend_reserved(args, kc);
 	ret = bento_trampoline(&kc->pub, thunk, args);
+	/* Nobody else is to meet what did not commit: inside the gate. */
+	if (unlikely(kc->tx))
+		bento_tx_drop(kc);
+	if (kc->nblocks || kc->more_blocks)
+		bento_blocks_release(kc);
+	if (unlikely(op == BENTO_OP_allocate_extents))
+		((struct bento_map_args *)args)->reserved = kc->reserved;
 	memalloc_nofs_restore(nofs);
 	if (unlikely(kc->pub.outcome == BENTO_OUTCOME_ABANDONED))
 		bento_abandoned(kc, depth);

@@ -227,6 +227,23 @@ static inline void bento_large_folios(struct address_space *mapping)
 #define bento_splice_read_copied generic_file_splice_read
 #endif
 
+/* ---- jbd2 ---- */
+
+/* In files that include linux/jbd2.h. 6.8: errors as such. 6.12, and stable
+ * releases since: a transaction's own blocks counted apart. */
+#define bento_journal_init(bdev, start, len, size)                             \
+	({                                                                     \
+		journal_t *__j = jbd2_journal_init_dev(bdev, bdev, start, len, size); \
+		__j ?: (journal_t *)ERR_PTR(-EINVAL);                          \
+	})
+#if BENTO_KERNEL(6, 11)
+#define bento_journal_room(journal)                                            \
+	((journal)->j_max_transaction_buffers -                                \
+	 (journal)->j_transaction_overhead_buffers)
+#else
+#define bento_journal_room(journal) ((journal)->j_max_transaction_buffers)
+#endif
+
 /* ---- ACLs ---- */
 
 /* 6.2: the VFS handles ACL xattrs itself; get_acl became get_inode_acl; set_acl

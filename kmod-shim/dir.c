@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Names: lookup and every change of a directory. The handler decides first;
- * link counts and times follow here, in one place, once it said yes. What it
- * returns is a number: the inode behind it is fetched after the gate (S4).
+ * link counts and times follow here, in one place, once it said yes; those of a
+ * disk file system it has changed itself (bento_tx_inode), together with what it
+ * stores. What it returns is a number: the inode behind it is fetched after the
+ * gate (S4).
  */
 #include "shim.h"
 
@@ -35,6 +37,8 @@ static void bento_add_subdir(struct inode *dir)
 /* No name leads to it any more. */
 static void bento_gone(struct inode *inode)
 {
+	if (bento_extents(bento_isb(inode)))
+		return;
 	if (S_ISDIR(inode->i_mode)) {
 		clear_nlink(inode);
 		bento_nlink_changed(inode);
@@ -94,11 +98,11 @@ static int bento_make(bento_idmap *idmap, struct inode *dir,
 			       target ? &args.target : NULL);
 	if (err)
 		return err;
-	if (S_ISDIR(mode))
+	if (S_ISDIR(mode) && !bento_extents(bs))
 		bento_add_subdir(dir);
 	bento_touch(dir);
 	d_instantiate_new(dentry, mk.inode);
-	return 0;
+	return bento_journal_dirsync(dir);
 }
 
 static int bento_create(bento_idmap *idmap, struct inode *dir,
@@ -172,12 +176,14 @@ static int bento_link(struct dentry *old_dentry, struct inode *dir,
 	if (r < 0)
 		return r;
 	ihold(inode);
-	inc_nlink(inode);
-	bento_nlink_changed(inode);
-	bento_touch_ctime(inode);
-	bento_touch(dir);
+	if (!bento_extents(bs)) {
+		inc_nlink(inode);
+		bento_nlink_changed(inode);
+		bento_touch_ctime(inode);
+		bento_touch(dir);
+	}
 	d_instantiate(dentry, inode);
-	return 0;
+	return bento_journal_dirsync(dir);
 }
 
 static int bento_unlink(struct inode *dir, struct dentry *dentry)
@@ -194,7 +200,7 @@ static int bento_unlink(struct inode *dir, struct dentry *dentry)
 		return r;
 	bento_touch(dir);
 	bento_gone(inode);
-	return 0;
+	return bento_journal_dirsync(dir);
 }
 
 static int bento_rmdir(struct inode *dir, struct dentry *dentry)
@@ -209,10 +215,11 @@ static int bento_rmdir(struct inode *dir, struct dentry *dentry)
 
 	if (r < 0)
 		return r;
-	bento_drop_subdir(dir);
+	if (!bento_extents(bento_isb(dir)))
+		bento_drop_subdir(dir);
 	bento_touch(dir);
 	bento_gone(inode);
-	return 0;
+	return bento_journal_dirsync(dir);
 }
 
 /* Link counts of the parents after `inode` left `from` for `to`. */
@@ -290,8 +297,9 @@ static int bento_rename(bento_idmap *idmap, struct inode *old_dir,
 	}
 	if (r < 0)
 		return r;
-	bento_renamed(old_dir, inode, new_dir, target, flags);
-	return 0;
+	if (!bento_extents(bs))
+		bento_renamed(old_dir, inode, new_dir, target, flags);
+	return bento_journal_dirsync(old_dir) ?: bento_journal_dirsync(new_dir);
 }
 
 void bento_fill_dir_iops(struct bento_super *bs, struct inode_operations *iops)

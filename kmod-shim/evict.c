@@ -4,6 +4,7 @@
  * (SAFETY.md G5). At a closed gate eviction does not wait, because it may run in
  * memory reclaim: the data goes to a worker, and whoever wants the same number
  * again waits for that (G4). So it does when reclaim has left too little stack.
+ * What a disk file system has to free with the inode goes the same way.
  */
 #include <linux/slab.h>
 #include <linux/workqueue.h>
@@ -12,6 +13,7 @@
 
 struct bento_orphan {
 	struct list_head list;
+	bool evict; /* the handler has not been called yet */
 	struct bento_kinode ki; /* as much of it as attributes are read from */
 };
 
@@ -44,6 +46,27 @@ static void bento_forget_inside(struct bento_super *bs, struct bento_kinode *ki)
 	ki->pub.data = NULL;
 }
 
+/*
+ * The end of an inode's data, after that of what it has on a device when its last
+ * link is gone: blocks and number are freed, by transactions. By one who has
+ * entered, and is kept from freezing (sb_start_intwrite); leaves.
+ */
+static void bento_end_inside(struct bento_super *bs, struct bento_kinode *ki,
+			     bool evict)
+{
+	struct bento_inode_args args = { .inode = &ki->pub };
+	struct bento_kcall kc __uninitialized;
+
+	bento_kcall_init(&kc);
+	if (evict && READ_ONCE(bs->slot.health) == BENTO_OK)
+		bento_inside(bs, BENTO_OP_evict_inode, &args, &kc);
+	if (ki->pub.data)
+		bento_forget_inside(bs, ki);
+	else
+		bento_slot_leave(&bs->slot);
+	bento_drain(&kc);
+}
+
 static void bento_orphan_work(struct work_struct *work)
 {
 	struct bento_super *bs = container_of(work, struct bento_super, orphan_work);
@@ -56,9 +79,13 @@ static void bento_orphan_work(struct work_struct *work)
 		spin_unlock(&bs->orphan_lock);
 		if (!orphan)
 			return;
+		if (orphan->evict)
+			sb_start_intwrite(bs->sb);
 		if (bento_slot_enter(&bs->slot))
 			bento_slot_enter_any(&bs->slot);
-		bento_forget_inside(bs, &orphan->ki);
+		bento_end_inside(bs, &orphan->ki, orphan->evict);
+		if (orphan->evict)
+			sb_end_intwrite(bs->sb);
 		spin_lock(&bs->orphan_lock);
 		list_del(&orphan->list);
 		spin_unlock(&bs->orphan_lock);
@@ -68,12 +95,13 @@ static void bento_orphan_work(struct work_struct *work)
 	}
 }
 
-static void bento_orphan(struct bento_super *bs, struct bento_kinode *ki)
+static void bento_orphan(struct bento_super *bs, struct bento_kinode *ki, bool evict)
 {
 	struct bento_orphan *orphan;
 	struct inode *from = &ki->vfs, *to;
 
 	orphan = kzalloc(sizeof(*orphan), GFP_NOFS | __GFP_NOFAIL);
+	orphan->evict = evict;
 	orphan->ki.pub = ki->pub;
 	orphan->ki.made = ki->made;
 	orphan->ki.failures = ki->failures;
@@ -83,7 +111,15 @@ static void bento_orphan(struct bento_super *bs, struct bento_kinode *ki)
 	to = &orphan->ki.vfs;
 	to->i_sb = from->i_sb;
 	to->i_ino = from->i_ino;
-	to->i_mode = from->i_mode & ~S_IFMT; /* it has no pages to count */
+	/* It has no pages to count. */
+	to->i_mode = bento_resident(bs) ? from->i_mode & ~S_IFMT : from->i_mode;
+	spin_lock_init(&to->i_lock);
+	to->i_size = i_size_read(from);
+	to->i_blocks = from->i_blocks;
+	to->i_generation = from->i_generation;
+	to->i_rdev = from->i_rdev;
+	orphan->ki.disk_size = ki->disk_size;
+	orphan->ki.project = ki->project;
 	to->i_uid = from->i_uid;
 	to->i_gid = from->i_gid;
 	to->i_state = I_FREEING;
@@ -106,7 +142,7 @@ void bento_forget(struct inode *inode)
 		return;
 	/* Memory may be short, and who has closed the gate be waiting for it. */
 	if (bento_stack_short() || !bento_slot_try_enter(&bs->slot))
-		bento_orphan(bs, ki);
+		bento_orphan(bs, ki, false);
 	else
 		bento_forget_inside(bs, ki);
 	ki->pub.data = NULL;
@@ -138,6 +174,22 @@ void bento_orphans_init(struct bento_super *bs)
 	INIT_WORK(&bs->orphan_work, bento_orphan_work);
 }
 
+/* Of a disk file system, its last link gone. A closed gate is not waited for. */
+static void bento_evict_disk(struct inode *inode)
+{
+	struct bento_super *bs = bento_isb(inode);
+	struct bento_kinode *ki = bento_ki(inode);
+
+	sb_start_intwrite(inode->i_sb);
+	if (bento_stack_short() || !bento_slot_try_enter(&bs->slot)) {
+		bento_orphan(bs, ki, true);
+		ki->pub.data = NULL;
+	} else {
+		bento_end_inside(bs, ki, true);
+	}
+	sb_end_intwrite(inode->i_sb);
+}
+
 void bento_evict_inode(struct inode *inode)
 {
 	struct bento_super *bs = bento_isb(inode);
@@ -145,7 +197,10 @@ void bento_evict_inode(struct inode *inode)
 
 	bento_evict_pages(inode);
 	if (test_bit(BENTO_KI_LOADED, &ki->state)) {
-		if (!inode->i_nlink && bento_has(bs, BENTO_OP_evict_inode)) {
+		if (!inode->i_nlink && bento_extents(bs) &&
+		    bento_has(bs, BENTO_OP_evict_inode)) {
+			bento_evict_disk(inode);
+		} else if (!inode->i_nlink && bento_has(bs, BENTO_OP_evict_inode)) {
 			struct bento_inode_args args = { .inode = &ki->pub };
 
 			bento_invoke(bs, BENTO_OP_evict_inode, &args);

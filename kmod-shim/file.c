@@ -91,9 +91,11 @@ int bento_fsync(struct file *file, loff_t start, loff_t end, int datasync)
 			return err;
 	}
 	err = bento_sync_attributes(inode, datasync);
-	if (err || !bento_has(bs, BENTO_OP_fsync))
-		return err;
-	return bento_errno(bento_call(bs, fsync, &args));
+	if (!err && bento_has(bs, BENTO_OP_fsync))
+		err = bento_errno(bento_call(bs, fsync, &args));
+	if (!err && bento_extents(bs))
+		err = bento_journal_wait(inode, datasync);
+	return err;
 }
 
 /* ---- read and write ---- */

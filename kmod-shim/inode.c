@@ -75,6 +75,8 @@ void bento_fill_attr(const struct inode *inode, struct bento_attr *attr)
 		.flags = READ_ONCE(ki->fsflags),
 		.blksize = ki->blksize ?: i_blocksize(inode),
 		.write_life = inode->i_write_hint,
+		.disk_size = READ_ONCE(ki->disk_size),
+		.project = READ_ONCE(ki->project),
 	};
 }
 
@@ -134,8 +136,10 @@ static void bento_attr_apply(struct inode *inode, const struct bento_attr *attr,
 		inode->i_uid = KUIDT_INIT(attr->uid);
 	if (valid & BENTO_ATTR_GID)
 		inode->i_gid = KGIDT_INIT(attr->gid);
-	if (valid & BENTO_ATTR_SIZE)
+	if (valid & BENTO_ATTR_SIZE) {
 		i_size_write(inode, attr->size);
+		WRITE_ONCE(ki->disk_size, attr->size);
+	}
 	if (valid & BENTO_ATTR_BLOCKS)
 		inode->i_blocks = attr->blocks;
 	if (valid & BENTO_ATTR_ATIME)
@@ -152,15 +156,43 @@ static void bento_attr_apply(struct inode *inode, const struct bento_attr *attr,
 		bento_set_fsflags(inode, attr->flags);
 	if (valid & BENTO_ATTR_GENERATION)
 		inode->i_generation = attr->generation;
+	if (valid & BENTO_ATTR_PROJECT)
+		WRITE_ONCE(ki->project, attr->project);
 }
 
-/* From inside the gate, so a pin that ends goes to the ledger. */
-s32 bento_inode_update(struct bento_call *call, struct bento_inode *pub,
-		       const struct bento_attr *attr, u32 valid)
+void bento_attr_store(struct inode *inode, const struct bento_attr *attr, u32 valid)
 {
-	struct bento_kcall *kc = container_of(call, struct bento_kcall, pub);
-	struct inode *inode = bento_vfs(pub);
-	struct bento_kinode *ki = bento_ki(inode);
+	spin_lock(&inode->i_lock);
+	bento_attr_apply(inode, attr, valid);
+	spin_unlock(&inode->i_lock);
+}
+
+void bento_attr_merge(struct bento_attr *to, const struct bento_attr *attr, u32 valid)
+{
+#define MERGE(bit, field)                                                      \
+	do {                                                                   \
+		if (valid & BENTO_ATTR_##bit)                                  \
+			to->field = attr->field;                               \
+	} while (0)
+	MERGE(MODE, mode);
+	MERGE(UID, uid);
+	MERGE(GID, gid);
+	MERGE(SIZE, size);
+	MERGE(ATIME, atime);
+	MERGE(MTIME, mtime);
+	MERGE(CTIME, ctime);
+	MERGE(BTIME, btime);
+	MERGE(NLINK, nlink);
+	MERGE(BLOCKS, blocks);
+	MERGE(FLAGS, flags);
+	MERGE(GENERATION, generation);
+	MERGE(PROJECT, project);
+#undef MERGE
+}
+
+int bento_attr_check(struct bento_call *call, struct inode *inode,
+		     const struct bento_attr *attr, u32 valid)
+{
 	const char *field;
 	u64 value = 0;
 
@@ -176,6 +208,20 @@ s32 bento_inode_update(struct bento_call *call, struct bento_inode *pub,
 	    READ_ONCE(inode->i_state) & (I_FREEING | I_WILL_FREE))
 		return bento_bad(call->sb, call->op,
 				 "set the link count of an inode being evicted");
+	return 0;
+}
+
+/* From inside the gate, so a pin that ends goes to the ledger. */
+s32 bento_inode_update(struct bento_call *call, struct bento_inode *pub,
+		       const struct bento_attr *attr, u32 valid)
+{
+	struct bento_kcall *kc = container_of(call, struct bento_kcall, pub);
+	struct inode *inode = bento_vfs(pub);
+	struct bento_kinode *ki = bento_ki(inode);
+	int err = bento_attr_check(call, inode, attr, valid);
+
+	if (err)
+		return err;
 	if (valid & BENTO_ATTR_SIZE && S_ISREG(inode->i_mode)) {
 		/* A resident file's size and pages go together: setattr. */
 		if (bento_resident(call->sb))
@@ -185,9 +231,7 @@ s32 bento_inode_update(struct bento_call *call, struct bento_inode *pub,
 			bento_inode_invalidate(call, pub, attr->size, 0);
 	}
 
-	spin_lock(&inode->i_lock);
-	bento_attr_apply(inode, attr, valid);
-	spin_unlock(&inode->i_lock);
+	bento_attr_store(inode, attr, valid);
 
 	if (valid & BENTO_ATTR_NLINK && bento_resident(call->sb)) {
 		if (!inode->i_nlink) {
@@ -209,7 +253,8 @@ static int bento_load_apply(struct inode *inode, const struct bento_attr *attr)
 	const u32 valid = BENTO_ATTR_UID | BENTO_ATTR_GID | BENTO_ATTR_SIZE |
 			  BENTO_ATTR_ATIME | BENTO_ATTR_MTIME | BENTO_ATTR_CTIME |
 			  BENTO_ATTR_BTIME | BENTO_ATTR_NLINK | BENTO_ATTR_BLOCKS |
-			  BENTO_ATTR_FLAGS | BENTO_ATTR_GENERATION;
+			  BENTO_ATTR_FLAGS | BENTO_ATTR_GENERATION |
+			  BENTO_ATTR_PROJECT;
 	struct bento_super *bs = bento_isb(inode);
 	const char *field;
 	u64 value = 0;
@@ -271,6 +316,8 @@ static int bento_load(struct inode *inode)
 	bento_count_inode(inode);
 	set_bit(BENTO_KI_LOADED, &ki->state);
 	bento_nlink_changed(inode);
+	if (bento_extents(bs))
+		bento_journal_loaded(inode);
 	return 0;
 }
 
@@ -343,14 +390,20 @@ void bento_dirty(struct inode *inode)
 		mark_inode_dirty(inode);
 }
 
+/* A disk file system's handlers have stored the times already, and staged them
+ * with what else they changed. */
 void bento_touch_ctime(struct inode *inode)
 {
+	if (bento_extents(bento_isb(inode)))
+		return;
 	inode_set_ctime_current(inode);
 	bento_dirty(inode);
 }
 
 void bento_touch(struct inode *inode)
 {
+	if (bento_extents(bento_isb(inode)))
+		return;
 	inode_set_mtime_to_ts(inode, inode_set_ctime_current(inode));
 	bento_dirty(inode);
 }

@@ -78,7 +78,7 @@ static int bento_check_module(const struct bento_module *mod, struct module *own
 		       owner->name);
 		return -EINVAL;
 	}
-	if (ops->data != BENTO_DATA_BYTES && ops->data != BENTO_DATA_RESIDENT) {
+	if (ops->data > BENTO_DATA_RESIDENT) {
 		pr_err("bento: module %s wants data way %u, which this bento.ko does not have\n",
 		       owner->name, ops->data);
 		return -EOPNOTSUPP;
@@ -139,8 +139,14 @@ void bento_free_fs(struct bento_fs *fs)
 	kfree(fs);
 }
 
-static struct bento_fs *bento_fs_make(struct bento_bytes name)
+static int bento_fs_flags(const struct bento_ops *ops)
 {
+	return FS_ALLOW_IDMAP | (ops->data == BENTO_DATA_EXTENTS ? FS_REQUIRES_DEV : 0);
+}
+
+static struct bento_fs *bento_fs_make(const struct bento_ops *ops)
+{
+	struct bento_bytes name = ops->name;
 	struct bento_fs *fs = kzalloc(sizeof(*fs), GFP_KERNEL);
 	int err;
 
@@ -150,7 +156,7 @@ static struct bento_fs *bento_fs_make(struct bento_bytes name)
 	memcpy(fs->name, name.ptr, name.len);
 	fs->type.name = fs->name;
 	fs->type.owner = THIS_MODULE;
-	fs->type.fs_flags = FS_ALLOW_IDMAP;
+	fs->type.fs_flags = bento_fs_flags(ops);
 	fs->type.init_fs_context = bento_init_fs_context;
 	fs->type.kill_sb = bento_kill_sb;
 	bento_fs_keys(&fs->type, true);
@@ -175,6 +181,14 @@ static int bento_version_add(struct bento_fs *fs, struct bento_version *version)
 {
 	struct bento_version *v;
 
+	/* Without versions there are no mounts, which remember the kind. */
+	if (list_empty(&fs->versions))
+		fs->type.fs_flags = bento_fs_flags(version->ops);
+	if (fs->type.fs_flags != bento_fs_flags(version->ops)) {
+		pr_err("bento: %s version %u and those that are loaded differ in whether they need a block device\n",
+		       fs->name, version->number);
+		return -EINVAL;
+	}
 	list_for_each_entry(v, &fs->versions, list) {
 		if (v->number == version->number) {
 			pr_err("bento: %s version %u is already loaded, by module %s\n",
@@ -215,7 +229,7 @@ int bento_register(const struct bento_module *mod, struct module *owner,
 	mutex_lock(&bento_fs_lock);
 	fs = bento_fs_find(mod->ops->name);
 	if (!fs)
-		fs = bento_fs_make(mod->ops->name);
+		fs = bento_fs_make(mod->ops);
 	err = IS_ERR(fs) ? PTR_ERR(fs) : bento_version_add(fs, version);
 	mutex_unlock(&bento_fs_lock);
 	if (err) {
@@ -298,10 +312,15 @@ static int __init bento_init(void)
 	bento_deep_wq = alloc_workqueue("bento_deep", WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
 	if (!bento_deep_wq)
 		goto urgent;
-	err = bento_sysfs_init();
+	err = bento_tx_init();
 	if (err)
 		goto deep;
+	err = bento_sysfs_init();
+	if (err)
+		goto tx;
 	return 0;
+tx:
+	bento_tx_exit();
 deep:
 	destroy_workqueue(bento_deep_wq);
 urgent:
@@ -330,9 +349,12 @@ static void __exit bento_exit(void)
 	destroy_workqueue(bento_wq);
 	rcu_barrier(); /* inodes on their way out */
 	kmem_cache_destroy(bento_inode_cache);
+	bento_tx_exit();
 	bento_lockdep_exit();
 }
 
+/* For jbd2's checksums and ours; the kernel loads what it has by need. */
+MODULE_SOFTDEP("pre: crc32c");
 module_init(bento_init);
 module_exit(bento_exit);
 MODULE_DESCRIPTION("File systems in safe Rust: the kernel's side");

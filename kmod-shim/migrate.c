@@ -258,8 +258,8 @@ EXPORT_SYMBOL_GPL(bento_inode_resolve);
 
 /* ---- poisoned locks ---- */
 
-/* The inodes in a call's arguments; every block with any begins with one. */
-static unsigned int bento_inodes_of(struct bento_kcall *kc, struct bento_inode **out)
+/* Every block with any begins with one. */
+unsigned int bento_inodes_of(struct bento_kcall *kc, struct bento_inode **out)
 {
 	struct bento_rename_args *rename = kc->args;
 	struct bento_link_args *entry = kc->args;
@@ -269,7 +269,8 @@ static unsigned int bento_inodes_of(struct bento_kcall *kc, struct bento_inode *
 	switch (kc->pub.op) {
 	case BENTO_OP_mount: case BENTO_OP_unmount: case BENTO_OP_statfs:
 	case BENTO_OP_sync_fs: case BENTO_OP_reconfigure: case BENTO_OP_freeze:
-	case BENTO_OP_thaw: case BENTO_HANDLER_COUNT ... BENTO_OP_COUNT:
+	case BENTO_OP_thaw: case BENTO_OP_recover:
+	case BENTO_HANDLER_COUNT ... BENTO_OP_COUNT:
 		return 0;
 	case BENTO_OP_rename:
 		out[0] = rename->old_dir;

@@ -186,6 +186,7 @@ int bento_new_finish(struct bento_making *mk, const struct bento_new *node,
 	if (target) {
 		bento_set_link(inode, target->ptr, target->len);
 		i_size_write(inode, target->len);
+		bento_ki(inode)->disk_size = target->len;
 	}
 	cache_no_acl(inode);
 	if (mk->acl)
@@ -197,7 +198,9 @@ int bento_new_finish(struct bento_making *mk, const struct bento_new *node,
 	set_bit(BENTO_KI_LOADED, &bento_ki(inode)->state);
 	if (op != BENTO_OP_tmpfile)
 		bento_nlink_changed(inode);
-	/* The generation, for one, is only ours to tell. */
-	bento_dirty(inode);
+	/* The generation, for one, is only ours to tell. A disk file system's
+	 * handler has been told, and has stored it. */
+	if (!bento_extents(bento_isb(inode)))
+		bento_dirty(inode);
 	return 0;
 }

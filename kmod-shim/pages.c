@@ -17,7 +17,7 @@
 #define BENTO_WRITE_MAX (1u << (20 - PAGE_SHIFT)) /* pages in one write call */
 
 /* A run of bytes in folios that this task has locked or put under writeback. */
-struct bento_run {
+struct bento_folio_run {
 	struct address_space *mapping;
 	loff_t pos; /* of the first byte */
 	u64 len;
@@ -25,16 +25,16 @@ struct bento_run {
 };
 
 struct bento_sink {
-	struct bento_run run;
+	struct bento_folio_run run;
 	u64 filled; /* bytes from the start that hold a value */
 };
 
 struct bento_source {
-	struct bento_run run;
+	struct bento_folio_run run;
 };
 
 /* The folio with byte `at` of the run. */
-static struct folio *bento_run_folio(struct bento_run *run, u64 at)
+static struct folio *bento_run_folio(struct bento_folio_run *run, u64 at)
 {
 	pgoff_t index = (run->pos + at) >> PAGE_SHIFT;
 
@@ -46,7 +46,7 @@ static struct folio *bento_run_folio(struct bento_run *run, u64 at)
 	return run->folio;
 }
 
-static void bento_run_end(struct bento_run *run)
+static void bento_run_end(struct bento_folio_run *run)
 {
 	if (run->folio)
 		folio_put(run->folio);
@@ -54,7 +54,7 @@ static void bento_run_end(struct bento_run *run)
 }
 
 /* Copy in (`from`), zero (neither) or copy out (`to`) part of a run. */
-static int bento_run_copy(struct bento_run *run, u64 at, const u8 *from, u8 *to,
+static int bento_run_copy(struct bento_folio_run *run, u64 at, const u8 *from, u8 *to,
 			  u64 len)
 {
 	while (len) {

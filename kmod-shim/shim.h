@@ -15,6 +15,8 @@
  *   evict.c   their end
  *   attr.c    setattr getattr permission get_link fileattr
  *   helpers.c alloc.c lockdep.c   what Rust calls back
+ *   device.c  blocks of the device (data = "extents"); journal.c jbd2 below
+ *             them; tx.c transactions and their undo log; space.c free blocks
  *   sysfs.c   /sys/fs/bento
  *   fsmod.c   linked into each file system's module, not into bento.ko
  *   dir.c     lookup create ... rename tmpfile; readdir.c iterate
@@ -121,6 +123,38 @@ struct bento_tables {
 	struct address_space_operations aops;
 };
 
+/* ---- a disk file system's device: data = "extents" ---- */
+
+/* Free blocks, in the mount's block size: what the handlers claim and release,
+ * and what delayed allocations have been promised. Exact: one lock. */
+struct bento_space {
+	spinlock_t lock;
+	s64 free; /* less what running transactions have claimed */
+	s64 reserved; /* of `free`: promised to dirty data */
+	u64 root, margin; /* see bento_mount_args */
+	kuid_t uid; /* who may use `root` as well */
+	kgid_t gid;
+};
+
+struct bento_sum; /* a checksum and its jbd2 trigger: journal.c */
+
+struct bento_disk {
+	struct bento_space space;
+	struct journal_s *journal; /* NULL: without one */
+	struct bento_run *runs; /* where it lies, for j_bmap */
+	size_t run_count;
+	struct bento_sum *sums;
+	u32 sum_count, sums_added; /* added: by the mount call that runs */
+	u32 journal_flags; /* BENTO_JOURNAL_* */
+	bool writable; /* transactions may begin */
+	bool recovered; /* that handler has been called */
+	bool skipped; /* a journal was there and left alone: never writable */
+	bool opened; /* bento_journal_open has been called */
+	bool settled; /* what blocks hold now is not replayed over */
+	bool failed; /* errors=ro or the journal stopped: told once */
+	s32 journal_error; /* in the journal until the mount has succeeded */
+};
+
 struct bento_super {
 	struct super_block *sb;
 	struct bento_fs *fs;
@@ -140,6 +174,8 @@ struct bento_super {
 	 * charges pages with bento_charge_bytes(), inode.c inodes. */
 	u64 max_bytes, max_inodes;
 	atomic64_t used_bytes, used_inodes;
+
+	struct bento_disk disk; /* bento_extents() only */
 
 	/* Evicted while the gate was closed: see evict.c */
 	spinlock_t orphan_lock;
@@ -187,6 +223,12 @@ struct bento_kinode {
 	struct bento_epoch *epoch; /* that counts it; NULL before and after */
 	u32 made; /* generation of `data` while data_generation is 0: poisoned */
 	u32 failures; /* to migrate or load it, since the last swap */
+	/* bento_extents() only. disk_size: of i_size what has reached the device,
+	 * under i_lock to change. The journal's transactions that fsync and
+	 * fdatasync wait for; stored_size: the disk_size of the last of them. */
+	u64 disk_size, stored_size;
+	u32 project;
+	u32 sync_tid, datasync_tid;
 	struct inode vfs;
 };
 
@@ -239,6 +281,13 @@ static inline bool bento_resident(const struct bento_super *bs)
 	return bs->data == BENTO_DATA_RESIDENT;
 }
 
+/* A disk file system: a block device below, transactions, attributes that the
+ * handlers stage (bento_tx_inode) and the shim does not change for them. */
+static inline bool bento_extents(const struct bento_super *bs)
+{
+	return bs->data == BENTO_DATA_EXTENTS;
+}
+
 static inline struct bento_bytes bento_bytes(const void *ptr, size_t len)
 {
 	return (struct bento_bytes){ .ptr = ptr, .len = len };
@@ -252,8 +301,11 @@ static inline struct bento_bytes bento_name(const struct qstr *name)
 /* ---- call.c: one call (C1) ---- */
 
 #define BENTO_INLINE_REFS 4
+#define BENTO_INLINE_BLOCKS 8
 
 struct bento_deferred; /* invalidations */
+struct bento_tx; /* tx.c */
+struct buffer_head;
 
 /* The shim's ledger of one call; Rust sees `pub` only. */
 struct bento_kcall {
@@ -268,6 +320,12 @@ struct bento_kcall {
 	struct inode *refs[BENTO_INLINE_REFS];
 	struct bento_more_refs *more;
 	struct bento_deferred *deferred;
+	struct bento_tx *tx; /* the call's transaction */
+	u64 reserved; /* allocate_extents: what is left of args->reserved */
+	unsigned int nblocks; /* slots in use are below this one; device.c */
+	unsigned int block_room; /* how many it has been */
+	struct buffer_head *blocks[BENTO_INLINE_BLOCKS];
+	struct bento_more_blocks *more_blocks;
 };
 
 /*
@@ -294,6 +352,11 @@ static inline void bento_kcall_init(struct bento_kcall *kc)
 	kc->overflowed = false;
 	kc->more = NULL;
 	kc->deferred = NULL;
+	kc->tx = NULL;
+	kc->reserved = 0;
+	kc->nblocks = 0;
+	kc->block_room = 0;
+	kc->more_blocks = NULL;
 }
 
 /* The call alone, by one who is inside the gate; the caller drains `kc`. */
@@ -442,6 +505,12 @@ void bento_touch_ctime(struct inode *inode);
 void bento_init_ops(struct inode *inode);
 
 void bento_fill_attr(const struct inode *inode, struct bento_attr *attr);
+/* A handler's change of attributes: possible (0 or -EUCLEAN, told), two made one,
+ * and done. */
+int bento_attr_check(struct bento_call *call, struct inode *inode,
+		     const struct bento_attr *attr, u32 valid);
+void bento_attr_merge(struct bento_attr *to, const struct bento_attr *attr, u32 valid);
+void bento_attr_store(struct inode *inode, const struct bento_attr *attr, u32 valid);
 void bento_set_fsflags(struct inode *inode, u32 fsflags);
 
 static inline struct bento_time bento_time(struct timespec64 ts)
@@ -498,6 +567,8 @@ int bento_new_finish(struct bento_making *mk, const struct bento_new *node,
  * symlinks. */
 void bento_fill_common_iops(struct bento_super *bs, struct inode_operations *iops);
 void bento_fill_symlink_iops(struct bento_super *bs, struct inode_operations *iops);
+/* Through the handler alone, with ctime. */
+int bento_set_mode(struct inode *inode, umode_t mode);
 int bento_set_link(struct inode *inode, const void *target, size_t len);
 
 /* ---- dir.c (kmodio) ---- */
@@ -536,6 +607,62 @@ bool bento_count_inode(struct inode *inode);
 bool bento_charge_bytes(struct bento_super *bs, s64 bytes);
 void bento_uncharge_bytes(struct bento_super *bs, s64 bytes);
 
+/* ---- device.c, journal.c, tx.c, space.c: data = "extents" ---- */
+
+/* Blocks that a call still holds. Inside the gate. */
+void bento_blocks_release(struct bento_kcall *kc);
+/* Its open transaction undone. Inside the gate, in the call's nofs scope. */
+void bento_tx_drop(struct bento_kcall *kc);
+int bento_tx_init(void);
+void bento_tx_exit(void);
+/* The inodes in a call's arguments, at most 4; some may be NULL. */
+unsigned int bento_inodes_of(struct bento_kcall *kc, struct bento_inode **out);
+
+void bento_disk_init(struct bento_super *bs);
+/* Does the journal lie in these blocks of the device? Its shim's own. */
+bool bento_journal_overlaps(const struct bento_super *bs, u64 number, u64 count);
+/* What the mount handler chose, checked. */
+int bento_disk_mounted(struct bento_super *bs, const struct bento_mount_args *args);
+/* Read-only until now. */
+int bento_disk_writable(struct bento_super *bs);
+/* The mount has succeeded: `recover`, and no error is left in the journal. */
+int bento_disk_ready(struct bento_super *bs);
+/* After the unmount handler: the journal is emptied and closed. */
+void bento_disk_exit(struct bento_super *bs);
+/* What has been committed reaches the device: waits with `wait`. */
+int bento_journal_sync(struct bento_super *bs, bool wait);
+/* All of it, and the journal is empty: freeze, and read-only from now on. */
+int bento_journal_empty(struct bento_super *bs);
+/* Until the transaction that last touched that inode is on the device, and the
+ * device's cache is empty. Outside of the gate. */
+int bento_journal_wait(struct inode *inode, bool datasync);
+/* The same, if changes of that directory or inode are to be synchronous. */
+static inline int bento_journal_dirsync(struct inode *inode)
+{
+	return unlikely(IS_DIRSYNC(inode)) && bento_extents(bento_isb(inode)) ?
+		       bento_journal_wait(inode, false) : 0;
+}
+/* A fresh inode may have been changed by a transaction that is not on the device
+ * yet: fsync waits for the one that runs. */
+void bento_journal_loaded(struct inode *inode);
+/* This transaction of the journal changed what is stored of an inode. */
+void bento_journal_touched(struct inode *inode, u32 tid, bool data);
+
+/*
+ * Blocks promised to data that have just become dirty: 0 or -ENOSPC, at once.
+ * They are counted as used from here on. allocate_extents, called with
+ * BENTO_ALLOCATE_DELAYED and `reserved`, takes its claims from them; on return
+ * args->reserved is what it has not taken. Those stay reserved until
+ * bento_space_unreserve, by whoever reserved them.
+ */
+int bento_space_reserve(struct bento_super *bs, u64 blocks);
+void bento_space_unreserve(struct bento_super *bs, u64 blocks);
+/* For statfs, in blocks: free ones, and those of them that anybody may have. */
+void bento_space_statfs(struct bento_super *bs, u64 *bfree, u64 *bavail);
+/* A transaction's: from `*reserved` first. -ENOSPC. */
+int bento_space_claim(struct bento_super *bs, u64 blocks, u64 *reserved, bool margin);
+void bento_space_unclaim(struct bento_super *bs, u64 blocks, u64 reserved);
+
 /* ---- xattr.c (kmodio) ---- */
 
 extern const struct xattr_handler *const bento_xattr_handlers[];
@@ -555,6 +682,7 @@ extern const struct bento_host bento_kernel_host;
 
 int bento_init_fs_context(struct fs_context *fc);
 void bento_kill_sb(struct super_block *sb);
+void bento_put_super(struct super_block *sb);
 /* Tables that lead to `handlers` as well. */
 int bento_grow_tables(struct bento_super *bs, u64 handlers);
 /* A new instance below a live mount, by `epoch`'s version (S3). */

@@ -3,6 +3,8 @@
  * From mount(2) to a live instance and back: options, the mount and unmount
  * thunks, what the handler chose checked, reconfigure.
  */
+#include <linux/blkdev.h>
+#include <linux/buffer_head.h>
 #include <linux/fs_parser.h>
 #include <linux/kmod.h>
 #include <linux/slab.h>
@@ -152,6 +154,10 @@ static int bento_mount_check(struct super_block *sb,
 		return bento_bad(bs, BENTO_OP_mount,
 				 "returned limits of %llu bytes and %llu inodes",
 				 args->max_bytes, args->max_inodes);
+	if (bento_extents(bs) && args->block_size != sb->s_blocksize)
+		return bento_bad(bs, BENTO_OP_mount,
+				 "returned block size %u, and set the device's to %lu",
+				 args->block_size, sb->s_blocksize);
 	return 0;
 }
 
@@ -165,7 +171,7 @@ static struct bento_mount_args bento_mount_ask(struct bento_super *bs,
 		.why = why,
 		.root_ino = BENTO_ROOT_INO,
 		.max_file_size = MAX_LFS_FILESIZE,
-		.block_size = PAGE_SIZE,
+		.block_size = bento_extents(bs) ? bs->sb->s_blocksize : PAGE_SIZE,
 		.magic = BENTO_ABI_MAGIC,
 		.time_granularity = 1,
 		.name_max = BENTO_NAME_MAX,
@@ -190,6 +196,7 @@ int bento_remount(struct bento_super *bs, struct bento_epoch *epoch,
 	if (err)
 		return err;
 	args = bento_mount_ask(bs, options, BENTO_WHY_RESTART);
+	bs->disk.sums_added = 0;
 	err = bento_errno(bento_direct(bs, epoch, BENTO_OP_mount, &args, kc));
 	kfree(options);
 	epoch->instance = args.instance;
@@ -223,6 +230,11 @@ static int bento_mount_call(struct super_block *sb, struct fs_context *fc)
 	bs->name_max = args.name_max;
 	bs->max_bytes = args.max_bytes;
 	bs->max_inodes = args.max_inodes;
+	if (bento_extents(bs)) {
+		err = bento_disk_mounted(bs, &args);
+		if (err)
+			return err;
+	}
 	sb->s_magic = args.magic;
 	sb->s_maxbytes = args.max_file_size;
 	sb->s_time_gran = args.time_granularity;
@@ -304,8 +316,14 @@ static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 		sb->s_flags |= SB_POSIXACL;
 	/* A write asks for security.capability once, not each time. */
 	sb->s_flags |= SB_NOSEC;
-	/* A resident mount has nowhere to write to: noop, as in ramfs. */
-	if (!bento_resident(bs)) {
+	/* A resident mount has nowhere to write to: noop, as in ramfs. A device
+	 * brings its own. */
+	if (bento_extents(bs)) {
+		/* Small enough for whatever lies at its beginning. */
+		if (!sb_min_blocksize(sb, SZ_1K))
+			return -EINVAL;
+		bento_disk_init(bs);
+	} else if (!bento_resident(bs)) {
 		err = super_setup_bdi(sb);
 		if (err)
 			return err;
@@ -318,7 +336,9 @@ static int bento_fill_super(struct super_block *sb, struct fs_context *fc)
 	if (!err) {
 		/* Before anybody can ask for a swap. */
 		bs->live = true;
-		err = bento_sysfs_add_super(bs);
+		if (bento_extents(bs))
+			err = bento_disk_ready(bs);
+		err = err ?: bento_sysfs_add_super(bs);
 	}
 	return err;
 }
@@ -330,10 +350,12 @@ static int bento_get_tree(struct fs_context *fc)
 	/* The name outlives its modules, so the VFS will not load one. */
 	if (list_empty_careful(&fs->versions))
 		request_module("fs-%s", fs->name);
+	if (fs->type.fs_flags & FS_REQUIRES_DEV)
+		return get_tree_bdev(fc, bento_fill_super);
 	return get_tree_nodev(fc, bento_fill_super);
 }
 
-static int bento_reconfigure(struct fs_context *fc)
+static int bento_reconfigure_call(struct fs_context *fc)
 {
 	struct super_block *sb = fc->root->d_sb;
 	struct bento_super *bs = bento_sb(sb);
@@ -347,7 +369,6 @@ static int bento_reconfigure(struct fs_context *fc)
 	char *options = NULL;
 	int err;
 
-	sync_filesystem(sb);
 	if (!bento_has(bs, BENTO_OP_reconfigure)) {
 		if (ctx->len && strcmp(ctx->options, bs->options ?: ""))
 			return invalf(fc, "%s: options cannot change while mounted",
@@ -379,6 +400,51 @@ static int bento_reconfigure(struct fs_context *fc)
 	return 0;
 }
 
+/*
+ * Of a disk file system, read-write and back. The handler may run transactions
+ * either way: it is the first that writes, or the last. The VFS changes its own
+ * flag when we are done.
+ */
+static int bento_reconfigure_disk(struct fs_context *fc)
+{
+	struct super_block *sb = fc->root->d_sb;
+	struct bento_super *bs = bento_sb(sb);
+	struct bento_disk *disk = &bs->disk;
+	bool ro = fc->sb_flags & SB_RDONLY, was = sb_rdonly(sb);
+	int err;
+
+	if (!ro && was) {
+		if (disk->failed)
+			return invalf(fc, "%s: it has failed: unmount it and check it first",
+				      bs->fs->name);
+		if (disk->skipped)
+			return invalf(fc, "%s: its journal was left alone: unmount it and mount it read-write",
+				      bs->fs->name);
+		err = bento_disk_writable(bs);
+		if (err)
+			return err;
+	}
+	err = bento_reconfigure_call(fc);
+	if (!err && !ro && was)
+		err = bento_disk_ready(bs);
+	if (!err && ro && !was)
+		err = bento_journal_empty(bs);
+	if (!ro && was && err)
+		bento_journal_empty(bs);
+	if (err ? was : ro)
+		WRITE_ONCE(disk->writable, false);
+	return err;
+}
+
+static int bento_reconfigure(struct fs_context *fc)
+{
+	struct super_block *sb = fc->root->d_sb;
+
+	sync_filesystem(sb);
+	return bento_extents(bento_sb(sb)) ? bento_reconfigure_disk(fc) :
+					     bento_reconfigure_call(fc);
+}
+
 static void bento_free_fc(struct fs_context *fc)
 {
 	kfree(fc->fs_private);
@@ -400,13 +466,11 @@ int bento_init_fs_context(struct fs_context *fc)
 	return 0;
 }
 
-/* The instance goes last, when no inode is left. Abandoned, it stays in memory
- * for ever and so does its module (SAFETY.md C2). */
-static void bento_end_instance(struct bento_super *bs)
+/* The last call, when no inode is left. */
+static void bento_unmount(struct bento_super *bs)
 {
 	struct bento_unmount_args args = {};
 	struct bento_slot *slot = &bs->slot;
-	struct bento_epoch *epoch, *newer;
 
 	flush_work(&bs->orphan_work);
 	/* In quarantine too: nobody else is left to enter. */
@@ -414,6 +478,22 @@ static void bento_end_instance(struct bento_super *bs)
 		bento_direct(bs, slot->now, BENTO_OP_unmount, &args, NULL);
 		slot->now->instance = NULL;
 	}
+	if (bento_extents(bs))
+		bento_disk_exit(bs);
+}
+
+/* Before the VFS forgets that the device is in use. */
+void bento_put_super(struct super_block *sb)
+{
+	bento_unmount(bento_sb(sb));
+}
+
+/* Abandoned, it stays in memory for ever and so does its module (SAFETY.md C2). */
+static void bento_end_instance(struct bento_super *bs)
+{
+	struct bento_slot *slot = &bs->slot;
+	struct bento_epoch *epoch, *newer;
+
 	list_for_each_entry_safe_reverse(epoch, newer, &slot->old, list) {
 		list_del(&epoch->list);
 		bento_epoch_end(bs, epoch);
@@ -426,6 +506,7 @@ static void bento_end_instance(struct bento_super *bs)
 void bento_kill_sb(struct super_block *sb)
 {
 	struct bento_super *bs = bento_sb(sb);
+	bool device = sb->s_type->fs_flags & FS_REQUIRES_DEV;
 	dev_t dev = sb->s_dev;
 
 	if (bs) {
@@ -439,12 +520,20 @@ void bento_kill_sb(struct super_block *sb)
 		if (bento_resident(bs))
 			bento_unpin_all(sb);
 	}
-	generic_shutdown_super(sb);
-	/* s_umount is free now, the device number still ours. */
+	if (bs && device && !sb->s_root)
+		bento_unmount(bs); /* else in bento_put_super */
+	if (device)
+		kill_block_super(sb);
+	else
+		generic_shutdown_super(sb);
+	/* s_umount is free now, an anonymous device number still ours. */
 	if (bs) {
 		bento_sysfs_del_super(bs);
+		if (!device)
+			bento_unmount(bs);
 		bento_end_instance(bs);
 		kobject_put(&bs->kobj);
 	}
-	free_anon_bdev(dev);
+	if (!device)
+		free_anon_bdev(dev);
 }

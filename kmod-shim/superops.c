@@ -24,6 +24,9 @@ static struct inode *bento_alloc_inode(struct super_block *sb)
 	ki->charged = 0;
 	ki->made = 0;
 	ki->failures = 0;
+	ki->disk_size = ki->stored_size = 0;
+	ki->project = 0;
+	ki->sync_tid = ki->datasync_tid = 0;
 	bento_epoch_count(bento_sb(sb), ki);
 	return &ki->vfs;
 }
@@ -46,7 +49,13 @@ static int bento_write_inode(struct inode *inode, struct writeback_control *wbc)
 		.flags = wbc->sync_mode == WB_SYNC_ALL,
 	};
 
-	return bento_errno(bento_call(bento_isb(inode), write_inode, &args));
+	int err = bento_errno(bento_call(bento_isb(inode), write_inode, &args));
+
+	/* Whoever wants it done now, sync apart, which waits for all at once. */
+	if (!err && bento_extents(bento_isb(inode)) &&
+	    wbc->sync_mode == WB_SYNC_ALL && !wbc->for_sync)
+		err = bento_journal_wait(inode, false);
+	return err;
 }
 
 static void bento_limit_statfs(struct bento_super *bs, struct kstatfs *st)
@@ -79,6 +88,8 @@ static int bento_statfs(struct dentry *dentry, struct kstatfs *st)
 	st->f_bsize = dentry->d_sb->s_blocksize;
 	st->f_namelen = bs->name_max;
 	bento_limit_statfs(bs, st);
+	if (bento_extents(bs))
+		bento_space_statfs(bs, &st->f_bfree, &st->f_bavail);
 	if (!bento_has(bs, BENTO_OP_statfs))
 		return 0;
 	args = (struct bento_statfs_args){
@@ -124,15 +135,30 @@ static int bento_statfs(struct dentry *dentry, struct kstatfs *st)
 static int bento_sync_fs(struct super_block *sb, int wait)
 {
 	struct bento_sync_fs_args args = { .wait = wait };
+	struct bento_super *bs = bento_sb(sb);
+	int err = 0, later = 0;
 
-	return bento_errno(bento_call(bento_sb(sb), sync_fs, &args));
+	if (bento_has(bs, BENTO_OP_sync_fs))
+		err = bento_errno(bento_call(bs, sync_fs, &args));
+	if (bento_extents(bs))
+		later = bento_journal_sync(bs, wait);
+	return err ?: later;
 }
 
 static int bento_freeze_fs(struct super_block *sb)
 {
 	struct bento_freeze_args args = {};
+	struct bento_super *bs = bento_sb(sb);
+	int err = 0;
 
-	return bento_errno(bento_call(bento_sb(sb), freeze, &args));
+	if (bento_has(bs, BENTO_OP_freeze))
+		err = bento_errno(bento_call(bs, freeze, &args));
+	if (err || !bento_extents(bs) || sb_rdonly(sb))
+		return err;
+	err = bento_journal_empty(bs);
+	if (err && bento_has(bs, BENTO_OP_thaw))
+		bento_call(bs, thaw, &args);
+	return err;
 }
 
 static int bento_unfreeze_fs(struct super_block *sb)
@@ -164,9 +190,11 @@ void bento_fill_super_ops(struct bento_super *bs, struct super_operations *ops)
 	ops->show_options = bento_show_options;
 	if (bento_had(bs, BENTO_OP_write_inode) && !bento_resident(bs))
 		ops->write_inode = bento_write_inode;
-	if (bento_had(bs, BENTO_OP_sync_fs))
+	if (bento_extents(bs))
+		ops->put_super = bento_put_super;
+	if (bento_had(bs, BENTO_OP_sync_fs) || bento_extents(bs))
 		ops->sync_fs = bento_sync_fs;
-	if (bento_had(bs, BENTO_OP_freeze))
+	if (bento_had(bs, BENTO_OP_freeze) || bento_extents(bs))
 		ops->freeze_fs = bento_freeze_fs;
 	if (bento_had(bs, BENTO_OP_thaw))
 		ops->unfreeze_fs = bento_unfreeze_fs;

@@ -266,10 +266,17 @@ static int bento_do_set_acl(bento_idmap *idmap, struct inode *inode,
 		if (err)
 			return err;
 	}
+	if (mode != inode->i_mode && bento_extents(bento_isb(inode))) {
+		/* The handler stores it, as chmod's. */
+		err = bento_set_mode(inode, mode);
+		if (err)
+			return err;
+	}
 	err = bento_store_acl(inode, acl, type);
 	if (err)
 		return err;
-	inode->i_mode = mode;
+	if (!bento_extents(bento_isb(inode)))
+		inode->i_mode = mode;
 	set_cached_acl(inode, type, acl);
 	bento_touch_ctime(inode);
 	return 0;

@@ -3,6 +3,7 @@
 //! counting instructions (a nanosecond of CPU time is an instruction), one file system per boot, the first round
 //! discarded, medians with their spread. What counting cannot see is measured in time, natively (`native`).
 
+mod disk;
 mod layers;
 mod native;
 mod report;
@@ -53,6 +54,9 @@ type All = BTreeMap<&'static str, Figures>;
 pub fn run(args: &BenchArgs) -> Result<u8> {
     if args.filter.as_deref() == Some("upgrade") {
         return upgrade::run(args);
+    }
+    if args.filter.as_deref() == Some("disk") {
+        return disk::run(args);
     }
     if args.rounds < 2 {
         bail!("--rounds {}: the first round is discarded, so at least 2 are needed", args.rounds);

@@ -166,12 +166,17 @@ pub struct VmArgs {
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Only groups of workloads whose name contains one of these words (create,fstat,calls,read,untar,git-clone)
+    /// Only groups of workloads whose name contains one of these words (create,fstat,calls,read,untar,git-clone); `upgrade`
+    /// and `disk` are benchmarks of their own
     pub filter: Option<String>,
+    /// With `disk`: only groups of workloads whose name contains one of these words (create,git,untar,make,mail,sqlite,direct)
+    #[arg(long)]
+    pub workloads: Option<String>,
     /// Rounds of each workload; the first is discarded
     #[arg(long, default_value_t = 4)]
     pub rounds: u32,
-    /// Only these sides: memfs, tmpfs, memfs-fuse, ext4, hellofs, layers, native (may be given several times)
+    /// Only these sides: memfs, tmpfs, memfs-fuse, ext4, hellofs, layers, native; with `disk` rext4, ext4, xfs (may be given
+    /// several times)
     #[arg(long)]
     pub side: Vec<String>,
     /// Write the figures into the book (book/src/budget.md)

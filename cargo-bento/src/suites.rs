@@ -2,6 +2,7 @@
 //! `cargo bento test --all`: everything CI runs. Each stage is a process of its own with its own log and time limit;
 //! as many run side by side as the machine has processors for. The last line counts the checks that really ran.
 
+mod crash;
 pub mod guest;
 mod host;
 mod plan;

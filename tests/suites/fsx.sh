@@ -13,5 +13,5 @@ for seed in $SEEDS; do
     fi
 done
 cd /
-[ -n "$DIR" ] || check "unmount" umount $dir
+[ -n "$DIR" ] || leave $FS $dir
 finish

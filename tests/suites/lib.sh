@@ -61,15 +61,21 @@ logged() {
     if log_since | grep -qE "$2"; then ok "$1"; else not_ok "$1: no '$2' in: $(log_since | tail -n 3)"; fi
 }
 
-# fresh FS DIR [OPTIONS]: mounts an empty file system of that type.
+# fresh FS DIR [OPTIONS]: mounts an empty file system of that type; on a disk, one that mke2fs made with MKFS.
 fresh() {
     local fs=$1 dir=$2 options=${3:-}
     mkdir -p "$dir"
     case $fs in
-        ext4)
-            mkfs.ext4 -q -F "$BENTO_DISK0" && mount -t ext4 ${options:+-o "$options"} "$BENTO_DISK0" "$dir" ;;
+        ext4 | rext4)
+            mkfs.ext4 -q -F $MKFS "$BENTO_DISK0" && mount -t $fs ${options:+-o "$options"} "$BENTO_DISK0" "$dir" ;;
         *) mount -t "$fs" ${options:+-o "$options"} none "$dir" ;;
     esac
+}
+
+# leave FS DIR: unmounts it; what it left on a disk is right.
+leave() {
+    check "unmount" umount "$2"
+    case $1 in ext4 | rext4) check "e2fsck finds nothing" e2fsck -fn "$BENTO_DISK0" ;; esac
 }
 
 # Bytes that Rust holds, once what waits for RCU has run.

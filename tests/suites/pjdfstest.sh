@@ -23,5 +23,5 @@ run() {
 
 run false
 [ -n "$DIR" ] || run true erofs
-[ -n "$DIR" ] || check "unmount" umount $dir
+[ -n "$DIR" ] || leave $FS $dir
 finish

@@ -207,6 +207,7 @@ impl Super {
             return bad(format_args!("{count} extents, and there is room for {}", answers.len()));
         };
         let (block, device) = (self.block(), self.device()?.size());
+        let journal = &self.device()?.journal;
         let mut next = asked.start;
         let mut pieces = Vec::with_capacity(answers.len());
         for extent in answers {
@@ -228,6 +229,9 @@ impl Super {
                 let inside = addr.checked_add(len).is_some_and(|end| end <= device);
                 if !addr.is_multiple_of(block) || !inside {
                     return bad(format_args!("an extent of {len} bytes at byte {addr} of a device of {device}"));
+                }
+                if journal.covers(addr / block, len / block) {
+                    return bad(format_args!("an extent of {len} bytes at byte {addr}, where the journal is"));
                 }
             }
             if flags & abi::BENTO_EXTENT_NEW != 0 && next > asked.end {

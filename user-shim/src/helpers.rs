@@ -392,8 +392,8 @@ unsafe extern "C" fn state_put(
 /// Does `then` with the ledger of the call in progress, of a mount with a device.
 fn on_device(then: impl FnOnce(&mut Ledger<'_>, &Device) -> Result<()>) -> i32 {
     let done = with_ledger(|ledger| {
-        let device = std::sync::Arc::clone(ledger.device()?);
-        then(ledger, &device)
+        let device = ledger.device()?;
+        then(ledger, device)
     });
     errno(done.unwrap_or(Err(Errno::EINVAL)))
 }
@@ -500,9 +500,9 @@ unsafe extern "C" fn journal_open(_call: *mut abi::bento_call, journal: *mut abi
         (journal.replayed, journal.error) = (0, 0);
         // Below a live mount it is open already.
         if !ledger.sb.is_mounted() {
-            // SAFETY: SAFETY.md C1: this call's.
             let runs = match journal.runs.is_null() || journal.count == 0 {
                 true => &[],
+                // SAFETY: SAFETY.md C1: this call's.
                 false => unsafe { std::slice::from_raw_parts(journal.runs, journal.count) },
             };
             let opened = device.journal.open(device, journal, runs).map_err(|(errno, why)| {

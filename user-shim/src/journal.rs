@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bento::abi;
@@ -126,6 +126,8 @@ pub struct Journal {
     /// There is a log on the device.
     logged: AtomicBool,
     no_barrier: AtomicBool,
+    /// Where the log lies.
+    area: OnceLock<Vec<abi::bento_run>>,
 }
 
 /// File data that a transaction waits for: let go when they have been written.
@@ -164,6 +166,12 @@ impl Journal {
     /// Is there anything that is not at its place, or about to change?
     pub fn is_busy(&self) -> bool {
         self.state().running.as_ref().is_some_and(|running| running.handles > 0 || !running.blocks.is_empty())
+    }
+
+    /// Does the log lie there?
+    pub fn covers(&self, number: u64, count: u64) -> bool {
+        let runs = self.area.get().map_or(&[][..], Vec::as_slice);
+        runs.iter().any(|run| number < run.physical + run.count && run.physical < number.saturating_add(count))
     }
 
     pub fn aborted(&self) -> Option<Errno> {
@@ -375,8 +383,8 @@ impl Journal {
 
     fn commit_running(&self, device: &Device, work: &mut Work) -> Result<bool> {
         let mut state = self.state();
-        if let Some(why) = state.aborted {
-            return Err(why);
+        if state.aborted.is_some() {
+            return Err(Errno::EIO);
         }
         if state.running.is_none() {
             let last = state.next - 1;
@@ -408,9 +416,7 @@ impl Journal {
             }
             device.seal(&buf, &sums);
             numbers.push(buf.number);
-            let at = bytes.len();
-            bytes.resize(at + size, 0);
-            buf.copy_to(&mut bytes[at..]);
+            buf.copy_to(&mut bytes);
             stage.checkpoint = tid;
             drop(stage);
             written.push(buf);
@@ -489,7 +495,6 @@ impl Journal {
             };
             let count = work.written.iter().position(enough).map_or(work.written.len(), |at| at + 1);
             let Some(last) = work.written.get(count - 1).map(|written| written.tid) else { return Ok(()) };
-            let size = device.block_size() as usize;
             let (mut bytes, mut places, mut copied) = (Vec::new(), Vec::new(), Vec::new());
             let mut busy = false;
             for buf in work.written.iter().take(count).flat_map(|written| &written.blocks) {
@@ -507,8 +512,7 @@ impl Journal {
                 if copied.last().is_some_and(|last| Arc::ptr_eq(last, buf)) {
                     continue;
                 }
-                bytes.resize(at + size, 0);
-                buf.copy_to(&mut bytes[at..]);
+                buf.copy_to(&mut bytes);
                 places.push((buf.number, at));
                 copied.push(Arc::clone(buf));
             }
@@ -601,6 +605,7 @@ impl Journal {
         state.room = log.len().into();
         drop(state);
         work.log = Some(log);
+        let _ = self.area.set(runs.to_vec());
         self.logged.store(true, Ordering::Release);
         Ok(opened)
     }

@@ -3,6 +3,7 @@
 //! staged, claimed and forgot are the ledger's, so that whatever becomes of the call, it commits or has not been.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use bento::errno::{Errno, Result};
 use bento::fs::Op;
 
 use crate::call::Ledger;
-use crate::device::{Buf, Device};
+use crate::device::{Buf, Device, Numbers};
 use crate::inode::Inode;
 use crate::slot::Health;
 use crate::space::Claimed;
@@ -21,12 +22,18 @@ use crate::superblock::Super;
 /// Bytes of a chunk of undo log, unless more are asked for.
 const CHUNK: usize = 8192;
 const HEADER: usize = size_of::<abi::bento_undo>();
+/// So many blocks are looked through one by one.
+const FEW: usize = 24;
 const RECORD: usize = size_of::<abi::bento_undo_record>();
 
 thread_local! {
     /// This thread has a transaction open, in this call or in the one around it.
     static OPEN: Cell<bool> = const { Cell::new(false) };
+    /// The chunk of the transaction before.
+    static SPARE: Cell<Option<Chunk>> = const { Cell::new(None) };
 }
+
+type Chunk = Box<[MaybeUninit<u64>]>;
 
 struct Touched {
     buf: Arc<Buf>,
@@ -48,8 +55,10 @@ pub struct Transaction {
     blocks: u64,
     revokes: u32,
     touched: Vec<Touched>,
+    /// Their numbers, once there are many.
+    known: Numbers<()>,
     /// The undo log; the newest last, as the runtime finds it through `bento_call.undo`.
-    chunks: Vec<Box<[u64]>>,
+    chunks: Vec<Chunk>,
     forgotten: Vec<u64>,
     staged: Vec<Staged>,
     claimed: Claimed,
@@ -61,7 +70,7 @@ impl Transaction {
     fn undo(&mut self, device: &Device) {
         while let Some(mut chunk) = self.chunks.pop() {
             let head = chunk.as_mut_ptr().cast::<u8>();
-            // SAFETY: SAFETY.md T1: the header is ours, the records behind it are what the runtime wrote there; each says
+            // SAFETY: SAFETY.md T1: the header is ours, `used` bytes of records behind it the runtime has written; each says
             // where in a block of this transaction its bytes belong, and the block is kept by `touched`.
             unsafe {
                 let used = ((*head.cast::<abi::bento_undo>()).used as usize).min(chunk.len() * 8 - HEADER);
@@ -88,6 +97,15 @@ impl Transaction {
             }
         }
         device.space.give_back(self.claimed);
+    }
+
+    /// Has it write access to that block?
+    fn has(&self, buf: &Arc<Buf>) -> bool {
+        match self.touched.len() > FEW {
+            true => self.known.contains_key(&buf.number),
+            // Most are asked for again right after the first time.
+            false => self.touched.iter().rev().any(|touched| Arc::ptr_eq(&touched.buf, buf)),
+        }
     }
 
     fn unused(&self) -> u64 {
@@ -150,9 +168,9 @@ impl Blocks {
     }
 }
 
-impl Ledger<'_> {
-    pub fn device(&self) -> Result<&Arc<Device>> {
-        self.sb.device.as_ref().ok_or_else(|| {
+impl<'a> Ledger<'a> {
+    pub fn device(&self) -> Result<&'a Device> {
+        self.sb.device.as_deref().ok_or_else(|| {
             self.sb.log(
                 abi::BENTO_LOG_ERR,
                 format_args!("{} asked for a device, and this mount has none", self.op.name()),
@@ -173,7 +191,7 @@ impl Ledger<'_> {
     }
 
     pub fn tx_begin(&mut self, blocks: u32, revokes: u32) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         if OPEN.get() {
             self.complain(format_args!("began a transaction while one was open"));
             return Err(Errno::EDEADLK);
@@ -190,7 +208,7 @@ impl Ledger<'_> {
         }
         let credits = u64::from(blocks);
         let waits = self.blocks.held_in.is_none();
-        let tid = device.journal.begin(&device, credits, revokes.into(), waits).inspect_err(|errno| {
+        let tid = device.journal.begin(device, credits, revokes.into(), waits).inspect_err(|errno| {
             if *errno == Errno::ENOSPC && waits {
                 let most = device.journal.max_credits();
                 self.complain(format_args!("asked for {blocks} blocks in one transaction, and {most} are the most"));
@@ -202,6 +220,7 @@ impl Ledger<'_> {
             blocks: credits,
             revokes,
             touched: Vec::new(),
+            known: Numbers::default(),
             chunks: Vec::new(),
             forgotten: Vec::new(),
             staged: Vec::new(),
@@ -212,7 +231,7 @@ impl Ledger<'_> {
     }
 
     pub fn tx_extend(&mut self, blocks: u32, revokes: u32) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         let tx = self.tx()?;
         device.journal.extend(blocks.into(), revokes.into())?;
         tx.blocks += u64::from(blocks);
@@ -223,10 +242,15 @@ impl Ledger<'_> {
     /// Write access for a block; whether the transaction had it already.
     fn touch(&mut self, device: &Device, buf: &Arc<Buf>, unread: bool) -> Result<bool> {
         let tx = self.tx()?;
-        // Most are asked for again right after the first time.
-        if tx.touched.iter().rev().any(|touched| Arc::ptr_eq(&touched.buf, buf)) {
+        if tx.has(buf) {
             return Ok(true);
         }
+        if !device.cached(buf.number).is_some_and(|current| Arc::ptr_eq(&current, buf)) {
+            let number = buf.number;
+            self.complain(format_args!("changes block {number}, which was freed or replayed since it read it"));
+            return Err(Errno::EINVAL);
+        }
+        let tx = self.tx()?;
         if tx.touched.len() as u64 >= tx.blocks {
             let most = tx.blocks;
             self.complain(format_args!("changed more than the {most} blocks it had declared: block {}", buf.number));
@@ -234,16 +258,22 @@ impl Ledger<'_> {
         }
         let freed = device.journal.join(tx.tid, buf);
         tx.touched.push(Touched { buf: Arc::clone(buf), unread, freed });
+        if tx.touched.len() > FEW {
+            if tx.known.is_empty() {
+                tx.known.extend(tx.touched.iter().map(|touched| (touched.buf.number, ())));
+            }
+            tx.known.insert(buf.number, ());
+        }
         Ok(false)
     }
 
     pub fn tx_write(&mut self, slot: u32, checksum: u32) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         let Some(buf) = self.blocks.block(slot).cloned() else { return Err(Errno::EINVAL) };
         if !device.knows_sum(checksum) {
             return Err(Errno::EINVAL);
         }
-        self.touch(&device, &buf, false)?;
+        self.touch(device, &buf, false)?;
         if checksum != 0 {
             buf.sum.store(checksum, Ordering::Release);
         }
@@ -252,7 +282,7 @@ impl Ledger<'_> {
 
     /// A block with nothing in it, and write access.
     pub fn block_new(&mut self, call: *mut abi::bento_call, number: u64, out: &mut abi::bento_block) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         self.tx()?;
         let buf = device.unread(number).inspect_err(|_| self.past_the_end(number))?;
         let known = buf.is_uptodate();
@@ -260,7 +290,7 @@ impl Ledger<'_> {
             // SAFETY: SAFETY.md C1: this call's own.
             unsafe { self.undo_room(call, RECORD + buf.len())? };
         }
-        self.touch(&device, &buf, !known)?;
+        self.touch(device, &buf, !known)?;
         if known {
             // SAFETY: SAFETY.md C1, T1: `undo_room` made the room, and `touched` keeps the block.
             unsafe { note(call, &buf) };
@@ -284,10 +314,17 @@ impl Ledger<'_> {
         let older = unsafe { (*call).undo };
         let need = len.checked_add(HEADER + 16).ok_or(Errno::ENOMEM)?;
         let words = need.max(CHUNK).div_ceil(8);
-        let mut chunk: Vec<u64> = Vec::new();
-        chunk.try_reserve_exact(words).map_err(|_| Errno::ENOMEM)?;
-        chunk.resize(words, 0);
-        let mut chunk = chunk.into_boxed_slice();
+        let spare = SPARE.take().filter(|spare| spare.len() >= words);
+        let mut chunk = match spare {
+            Some(spare) => spare,
+            None => {
+                let mut chunk: Vec<MaybeUninit<u64>> = Vec::new();
+                chunk.try_reserve_exact(words).map_err(|_| Errno::ENOMEM)?;
+                chunk.resize(words, MaybeUninit::uninit());
+                chunk.into_boxed_slice()
+            }
+        };
+        let words = chunk.len();
         let head = chunk.as_mut_ptr().cast::<abi::bento_undo>();
         let cap = u32::try_from(words * 8 - HEADER).map_err(|_| Errno::ENOMEM)?;
         // SAFETY: as above; the boxed words stay where they are.
@@ -300,7 +337,7 @@ impl Ledger<'_> {
     }
 
     pub fn tx_forget(&mut self, number: u64) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         if number >= device.blocks() {
             self.past_the_end(number);
             return Err(Errno::EUCLEAN);
@@ -339,7 +376,7 @@ impl Ledger<'_> {
     }
 
     pub fn tx_claim(&mut self, blocks: u64) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         let (caller, promised) = (self.caller, self.blocks.promised);
         let margin = matches!(self.op, Op::allocate_extents | Op::convert_extents | Op::write_inode | Op::evict_inode);
         let tx = self.tx()?;
@@ -392,7 +429,7 @@ impl Ledger<'_> {
         // SAFETY: the caller's promise.
         unsafe { (*call).undo = ptr::null_mut() };
         OPEN.set(false);
-        let Some(device) = &self.sb.device else { return };
+        let Some(device) = self.sb.device.as_deref() else { return };
         let (tid, unused) = (tx.tid, tx.unused());
         if !commit {
             tx.undo(device);
@@ -414,6 +451,9 @@ impl Ledger<'_> {
         }
         let unused_revokes = u64::from(tx.revokes).saturating_sub(tx.forgotten.len() as u64);
         device.journal.end(tid, unused, unused_revokes, hold);
+        if let Some(chunk) = tx.chunks.pop().filter(|chunk| chunk.len() == CHUNK / 8) {
+            SPARE.set(Some(chunk));
+        }
     }
 }
 

@@ -113,6 +113,8 @@ impl<'call> Transaction<'call> {
 
     /// The same for a block with a checksum that the shim keeps.
     pub fn write_summed(&self, block: &Block<'_>, checksum: Checksum) -> Result<()> {
+        // A fresh block has write access, and has not said which it has.
+        block.writer.set(0);
         self.access(block, checksum.0)
     }
 

@@ -15,13 +15,15 @@ use crate::vm::{self, Disk, RunSpec};
 use crate::{build, ui};
 
 /// The crates behind the file systems of the suites.
-pub const CRATES: [(&str, &str); 6] = [
+pub const CRATES: [(&str, &str); 8] = [
     ("memfs", "examples/memfs"),
     ("memfs_v2", "examples/memfs_v2"),
     ("hellofs", "examples/hellofs"),
     ("bytesfs", "tests/fs/bytesfs"),
     ("bytesfs_v2", "tests/fs/bytesfs_v2"),
     ("hostilefs", "tests/fs/hostilefs"),
+    ("journalfs", "tests/fs/journalfs"),
+    ("rext4", "examples/rext4"),
 ];
 
 pub fn projects(root: &Path, names: &[&str]) -> Result<Vec<Project>> {
@@ -122,29 +124,43 @@ pub fn hostile(place: &Place, stage: &Stage) -> Result<Tally> {
     run(place, stage, &spec)
 }
 
+pub fn journal(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let mut spec = limited(spec(place, &kernel, &["journalfs"], "journal")?, stage);
+    // An abandoned instance is leaked on purpose (CONTRACT C2), and kmemleak cannot know.
+    spec.kmemleak = false;
+    run(place, stage, &spec)
+}
+
 pub fn failnth(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let spec = limited(spec(place, &kernel, &["memfs", "bytesfs"], "failnth")?, stage);
     run(place, stage, &spec)
 }
 
+/// A script that runs on any file system: the stage's, which may be followed by options for the mke2fs that makes its disk.
+fn on<'k>(place: &Place, stage: &Stage, kernel: &'k Kernel, script: &str) -> Result<RunSpec<'k>> {
+    let (fs, mkfs) = stage.fs.split_once(' ').unwrap_or((stage.fs, ""));
+    let modules: &[&str] = if fs == "ext4" { &[] } else { &[fs] };
+    let mut spec = limited(spec(place, kernel, modules, script)?, stage);
+    setting(&mut spec, "FS", fs);
+    setting(&mut spec, "MKFS", mkfs);
+    if ["ext4", "rext4"].contains(&fs) {
+        spec.disks.push(Disk::Scratch(600));
+    }
+    Ok(spec)
+}
+
 pub fn data(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
-    let mut spec = limited(spec(place, &kernel, &[stage.fs], "data")?, stage);
-    setting(&mut spec, "FS", stage.fs);
+    let mut spec = on(place, stage, &kernel, "data")?;
     setting(&mut spec, "WITHOUT", if stage.fs == "memfs" { "freeze" } else { "" });
     run(place, stage, &spec)
 }
 
 pub fn pjdfstest(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
-    let modules: &[&str] = if stage.fs == "ext4" { &[] } else { &[stage.fs] };
-    let mut spec = limited(spec(place, &kernel, modules, "pjdfstest")?, stage);
-    setting(&mut spec, "FS", stage.fs);
-    if stage.fs == "ext4" {
-        spec.disks.push(Disk::Scratch(600));
-    }
-    run(place, stage, &spec)
+    run(place, stage, &on(place, stage, &kernel, "pjdfstest")?)
 }
 
 pub fn fsx(place: &Place, stage: &Stage) -> Result<Tally> {
@@ -162,8 +178,7 @@ pub fn fsx_few(place: &Place, stage: &Stage) -> Result<Tally> {
 
 fn fsx_of(place: &Place, stage: &Stage, operations: &str, seeds: &str) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
-    let mut spec = limited(spec(place, &kernel, &[stage.fs], "fsx")?, stage);
-    setting(&mut spec, "FS", stage.fs);
+    let mut spec = on(place, stage, &kernel, "fsx")?;
     setting(&mut spec, "OPERATIONS", operations);
     setting(&mut spec, "SEEDS", seeds);
     run(place, stage, &spec)
@@ -172,10 +187,9 @@ fn fsx_of(place: &Place, stage: &Stage, operations: &str, seeds: &str) -> Result
 pub fn work(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let (repository, _) = tools::repository()?;
-    let mut spec = limited(spec(place, &kernel, &[stage.fs], "work")?, stage);
+    let mut spec = on(place, stage, &kernel, "work")?;
     spec = spec.file(repository.join("repository.git"), "repository.git");
     spec = spec.file(repository.join("files"), "repository.files");
-    setting(&mut spec, "FS", stage.fs);
     run(place, stage, &spec)
 }
 

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Place, Tally, guest, host, upgrade, user};
+use super::{Place, Tally, crash, guest, host, upgrade, user};
 
 /// One stage.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +100,8 @@ pub fn stages() -> Vec<Stage> {
         guest("containment-6.1", "6.1", "", "the same in stock 6.1", guest::containment).after(QEMU),
         guest("hostile-6.12", "6.12", "", "a file system that lies", guest::hostile).after(QEMU),
         guest("hostile-6.1", "6.1", "", "the same in stock 6.1", guest::hostile).after(QEMU),
+        guest("journal-6.12", "6.12", "", "transactions, and what a crash leaves of them", guest::journal).after(QEMU),
+        guest("journal-6.1", "6.1", "", "the same in stock 6.1", guest::journal).after(QEMU),
         guest("data-memfs-6.12", "6.12", "memfs", "mmap, sparse, ACLs, handles… on memfs", guest::data).after(QEMU),
         guest("data-memfs-6.1", "6.1", "memfs", "the same in stock 6.1", guest::data).after(QEMU),
         guest("data-bytesfs-6.12", "6.12", "bytesfs", "the same on bytesfs, and write errors", guest::data).after(QEMU),
@@ -110,6 +112,9 @@ pub fn stages() -> Vec<Stage> {
             .after(QEMU),
         guest("fsx-6.12", "6.12", "memfs", "fsx: 20,000 operations in stock 6.12", guest::fsx_some).after(QEMU),
         guest("work-6.12", "6.12", "memfs", "git, make, SQLite on memfs", guest::work).after(QEMU).minutes(10),
+        guest("crash-ext4-6.12", "6.12", "ext4", "the yardstick: what a crash leaves of ext4", crash::crash)
+            .after(QEMU),
+        guest("crash-ext2-6.12", "6.12", "ext2", "the control: ext2 loses something", crash::control).after(QEMU),
         host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]),
         guest("smoke-uml", "uml", "", "mount, use, unload in user-mode Linux", guest::smoke).after(UML),
         guest("upgrade-uml", "uml", "", "what an upgrade must not touch; upgrades that fail", upgrade::once).after(UML),
@@ -118,6 +123,7 @@ pub fn stages() -> Vec<Stage> {
             .after(UML),
         guest("containment-uml", "uml", "", "each fault in each handler", guest::containment).after(UML),
         guest("hostile-uml", "uml", "", "a file system that lies", guest::hostile).after(UML),
+        guest("journal-uml", "uml", "", "transactions, and what a crash leaves of them", guest::journal).after(UML),
         guest("data-memfs-uml", "uml", "memfs", "mmap, sparse, ACLs, handles… on memfs", guest::data).after(UML),
         guest("data-bytesfs-uml", "uml", "bytesfs", "the same on bytesfs, and write errors", guest::data).after(UML),
         guest("pjdfstest-uml", "uml", "memfs", "pjdfstest on memfs", guest::pjdfstest).after(UML),
@@ -141,6 +147,8 @@ pub fn stages() -> Vec<Stage> {
             .minutes(12),
         guest("containment-debug", "uml-debug", "", "each fault in each handler", guest::containment).after(DEBUG),
         guest("hostile-debug", "uml-debug", "", "a file system that lies", guest::hostile).after(DEBUG),
+        guest("journal-debug", "uml-debug", "", "transactions, and what a crash leaves of them", guest::journal)
+            .after(DEBUG),
         guest("failnth-debug", "uml-debug", "", "each allocation of each call fails once", guest::failnth).after(DEBUG),
         guest("data-memfs-debug", "uml-debug", "memfs", "file data on memfs", guest::data).after(DEBUG),
         guest("data-bytesfs-debug", "uml-debug", "bytesfs", "file data on bytesfs", guest::data).after(DEBUG),

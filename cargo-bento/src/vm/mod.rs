@@ -72,6 +72,8 @@ pub struct Module {
 pub enum Disk {
     /// Empty, of this many MiB, gone after the run.
     Scratch(u64),
+    /// The same, and every write and flush goes to this file as well, in the format of dm-log-writes (QEMU only).
+    Recorded(u64, PathBuf),
 }
 
 /// Where the command's output goes; it is kept in the outcome in any case.

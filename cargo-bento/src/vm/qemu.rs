@@ -97,10 +97,13 @@ fn command(spec: &RunSpec, run: &RunDir) -> Result<Command> {
     disk(&mut qemu, "modules", &guest::modules_image(spec.kernel)?, "readonly=on,file.locking=off");
     for (index, data) in spec.disks.iter().enumerate() {
         let id = format!("data{index}");
-        let Disk::Scratch(mib) = data;
+        let (Disk::Scratch(mib) | Disk::Recorded(mib, _)) = data;
         let image = run.join(&id);
         fs::File::create(&image)?.set_len(mib << 20)?;
-        disk(&mut qemu, &id, &image, "snapshot=off");
+        match data {
+            Disk::Scratch(_) => disk(&mut qemu, &id, &image, "snapshot=off"),
+            Disk::Recorded(_, log) => recorded(&mut qemu, &id, &image, log)?,
+        }
     }
 
     qemu.args(["-device", "virtio-serial-pci"]);
@@ -119,6 +122,20 @@ fn command(spec: &RunSpec, run: &RunDir) -> Result<Command> {
 fn disk(qemu: &mut Command, id: &str, image: &Path, option: &str) {
     let drive = format!("if=none,id={id},format=raw,cache=unsafe,{option},file={}", image.display());
     qemu.args(["-drive", &drive, "-device", &format!("virtio-blk-pci,drive={id}")]);
+}
+
+/// A disk whose writes and flushes are recorded.
+fn recorded(qemu: &mut Command, id: &str, image: &Path, log: &Path) -> Result<()> {
+    fs::File::create(log).with_context(|| format!("{} cannot be created", log.display()))?;
+    let file = |path: &Path| format!("driver=file,cache.no-flush=on,filename={}", path.display());
+    qemu.args(["-blockdev", &format!("{},node-name={id}-image", file(image))]);
+    qemu.args(["-blockdev", &format!("{},node-name={id}-log", file(log))]);
+    qemu.args([
+        "-blockdev",
+        &format!("driver=blklogwrites,node-name={id},file={id}-image,log={id}-log,log-sector-size=512"),
+    ]);
+    qemu.args(["-device", &format!("virtio-blk-pci,drive={id},write-cache=on")]);
+    Ok(())
 }
 
 /// A socket that QEMU connects to.

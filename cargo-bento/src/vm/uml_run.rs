@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::stage::{self, RunDir};
 use super::{Disk, Outcome, RunSpec, channel, gdb, guest, log};
@@ -71,7 +71,7 @@ fn command(spec: &RunSpec, run: &RunDir, payload: &Path) -> Result<Command> {
     arg("umid=guest".to_owned());
     arg(format!("ubd0={},{}", run.join("root.cow").display(), guest::root_image()?.display()));
     for (index, disk) in spec.disks.iter().enumerate() {
-        let Disk::Scratch(mib) = disk;
+        let Disk::Scratch(mib) = disk else { bail!("user-mode Linux records no disk's writes") };
         let image = run.join(&format!("disk{index}"));
         fs::File::create(&image)?.set_len(mib << 20)?;
         arg(format!("ubd{}={}", index + 1, image.display()));

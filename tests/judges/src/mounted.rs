@@ -318,7 +318,7 @@ impl Target for Mounted {
     }
 
     fn look(&mut self) -> std::result::Result<Tree, String> {
-        let (mut tree, mut firsts) = (Tree::default(), HashMap::new());
+        let (mut tree, mut links) = (Tree::default(), HashMap::<u64, Vec<Name>>::new());
         let mut dirs = vec![Vec::new()];
         let failed = |what: &str, path: &[u8], errno: i32| {
             format!(
@@ -347,14 +347,14 @@ impl Target for Mounted {
                     _ => {}
                 }
                 if node.nlink > 1 && node.mode & libc::S_IFMT != libc::S_IFDIR {
-                    let first = firsts.entry(ino).or_insert_with(|| Name(path.clone()));
-                    node.first = Some(first.clone());
+                    links.entry(ino).or_default().push(Name(path.clone()));
                 }
                 if tree.0.insert(Name(path.clone()), node).is_some() {
                     return Err(format!("{:?} is listed twice", Name(path)));
                 }
             }
         }
+        tree.link(links.into_values());
         Ok(tree)
     }
 }

@@ -75,6 +75,18 @@ impl Tree {
         self.0.get(&Name(path.to_vec()))
     }
 
+    /// Names of each inode that has several: the first in the alphabet stands for it.
+    pub fn link(&mut self, groups: impl Iterator<Item = Vec<Name>>) {
+        for names in groups {
+            let first = names.iter().min().cloned();
+            for name in names {
+                if let Some(node) = self.0.get_mut(&name) {
+                    node.first.clone_from(&first);
+                }
+            }
+        }
+    }
+
     /// What is different, a line each, at most `most` of them.
     pub fn differences(&self, other: &Tree, most: usize) -> Vec<String> {
         let mut lines = Vec::new();

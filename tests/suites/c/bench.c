@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * Workloads of `cargo bento bench`. `bench meta DIR FILES`, `bench io DIR MIB`, `bench stat FILE CALLS`,
- * `bench calls DIR CALLS`, `bench run NAME COMMAND…`. Prints "bench NAME NANOSECONDS" with the CPU time of the whole
- * machine, from /proc/schedstat: under instruction counting, one nanosecond is one instruction. One line a workload.
+ * Workloads of `cargo bento bench`. `bench meta DIR FILES`, `bench meta2 DIR FILES`, `bench io DIR MIB`, `bench disk DIR MIB`,
+ * `bench mail DIR MESSAGES`, `bench stat FILE CALLS`, `bench calls DIR CALLS`, `bench run NAME COMMAND…`. Prints "bench NAME
+ * NANOSECONDS" with the CPU time of the whole machine, from /proc/schedstat: under instruction counting, one nanosecond is
+ * one instruction. One line a workload; with BENCH_DISK (as "vdc") one more, "io NAME READS KIB WRITES KIB FLUSHES".
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -47,15 +48,48 @@ static uint64_t cpu_ns(void)
 
 static uint64_t since;
 
+/* What the disk was asked for: reads, sectors read, writes, sectors written, flushes. */
+static uint64_t disk_since[5];
+
+static int disk_now(uint64_t now[5])
+{
+	const char *disk = getenv("BENCH_DISK");
+	char path[64];
+	int fields;
+	FILE *f;
+
+	if (!disk)
+		return 0;
+	snprintf(path, sizeof(path), "/sys/block/%s/stat", disk);
+	f = fopen(path, "r");
+	if (!f)
+		die(path);
+	fields = fscanf(f,
+			"%" SCNu64 " %*u %" SCNu64 " %*u %" SCNu64 " %*u %" SCNu64
+			" %*u %*u %*u %*u %*u %*u %*u %*u %" SCNu64,
+			&now[0], &now[1], &now[2], &now[3], &now[4]);
+	fclose(f);
+	if (fields != 5)
+		die(path);
+	return 1;
+}
+
 static void begin(void)
 {
 	sync();
+	disk_now(disk_since);
 	since = cpu_ns();
 }
 
 static void end(const char *name)
 {
+	uint64_t now[5];
+
 	printf("bench %s %" PRIu64 "\n", name, cpu_ns() - since);
+	if (disk_now(now))
+		printf("io %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", name,
+		       now[0] - disk_since[0], (now[1] - disk_since[1]) / 2, now[2] - disk_since[2],
+		       (now[3] - disk_since[3]) / 2, now[4] - disk_since[4]);
 	fflush(stdout);
 }
 
@@ -102,9 +136,99 @@ static void meta(const char *dir, int files)
 	end("unlink");
 }
 
+enum step { CREATE, STAT, RENAME, UNLINK };
+
+static void one_step(int task, enum step step, int files)
+{
+	char from[64], to[64];
+	struct stat st;
+	int i, fd;
+
+	for (i = 0; i < files; i++) {
+		sprintf(from, "task-%d/file-%06d", task, i);
+		sprintf(to, "task-%d/renamed-%06d", task, i);
+		switch (step) {
+		case CREATE:
+			fd = open(from, O_CREAT | O_EXCL | O_WRONLY, 0644);
+			if (fd < 0)
+				die("create");
+			close(fd);
+			break;
+		case STAT:
+			if (stat(from, &st))
+				die("stat");
+			break;
+		case RENAME:
+			if (rename(from, to))
+				die("rename");
+			break;
+		case UNLINK:
+			if (unlink(to))
+				die("unlink");
+		}
+	}
+}
+
+/* The same by two tasks at a time, each in a directory of its own. */
+static void meta2(const char *dir, int files)
+{
+	static const char *const names[] = { "create-2", "stat-2", "rename-2", "unlink-2" };
+	enum step step;
+	int task, status;
+
+	if (chdir(dir) || mkdir("task-0", 0755) || mkdir("task-1", 0755))
+		die(dir);
+	for (step = CREATE; step <= UNLINK; step++) {
+		begin();
+		for (task = 0; task < 2; task++)
+			if (!fork()) {
+				one_step(task, step, files / 2);
+				_exit(0);
+			}
+		for (task = 0; task < 2; task++)
+			if (wait(&status) < 0 || status)
+				die(names[step]);
+		end(names[step]);
+	}
+	rmdir("task-0");
+	rmdir("task-1");
+}
+
+/* A mail server's day: each message is written under a passing name, made durable, put in place, and one in two is read
+ * and removed. */
+static void mail(const char *dir, int messages)
+{
+	static char text[16384];
+	char from[64], to[64];
+	int i, fd;
+
+	if (chdir(dir))
+		die(dir);
+	begin();
+	for (i = 0; i < messages; i++) {
+		size_t size = 1000 + (size_t)i * 7919 % 15000;
+
+		sprintf(from, "tmp-%06d", i);
+		sprintf(to, "new-%06d", i);
+		fd = open(from, O_CREAT | O_EXCL | O_WRONLY, 0600);
+		if (fd < 0 || write(fd, text, size) != (ssize_t)size || fsync(fd) || close(fd) || rename(from, to))
+			die("message");
+		if (i % 2) {
+			fd = open(to, O_RDONLY);
+			if (fd < 0 || read(fd, text, sizeof(text)) != (ssize_t)size || close(fd) || unlink(to))
+				die("message");
+		}
+	}
+	end("mail");
+	for (i = 0; i < messages; i += 2) {
+		sprintf(to, "new-%06d", i);
+		unlink(to);
+	}
+}
+
 static void transfer(const char *name, int fd, size_t block, size_t total, int writing, int random)
 {
-	static char buf[1 << 20];
+	static char buf[1 << 20] __attribute__((aligned(4096)));
 	size_t blocks = total / block, i;
 	uint64_t state = 88172645463325252u;
 
@@ -150,6 +274,43 @@ static void io(const char *dir, size_t mib)
 	transfer("read-128k-random", fd, 131072, total, 0, 1);
 	close(fd);
 	unlink("data");
+}
+
+/* Each way of moving a file's bytes: what is read is on the disk, not in the cache. */
+static void disk(const char *dir, size_t mib)
+{
+	static const struct {
+		const char *name;
+		size_t block;
+	} sizes[] = { { "4k", 4096 }, { "128k", 131072 }, { "1m", 1 << 20 } };
+	size_t total = mib << 20, i;
+	char name[64];
+	int direct, fd;
+
+	if (chdir(dir))
+		die(dir);
+	for (direct = 0; direct < 2; direct++)
+		for (i = 0; i < 3; i++) {
+			const char *how = direct ? "direct-" : "";
+			/* Synchronous calls: small blocks of direct I/O take long. */
+			size_t part = direct && i == 0 ? total / 8 : total;
+			int random;
+
+			fd = open("data", O_CREAT | O_RDWR | O_TRUNC | (direct ? O_DIRECT : 0), 0644);
+			if (fd < 0)
+				die("data");
+			for (random = 0; random < 2; random++) {
+				const char *order = random ? "-random" : "";
+
+				snprintf(name, sizeof(name), "%swrite-%s%s", how, sizes[i].name, order);
+				transfer(name, fd, sizes[i].block, part, 1, random);
+				posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+				snprintf(name, sizeof(name), "%sread-%s%s", how, sizes[i].name, order);
+				transfer(name, fd, sizes[i].block, part, 0, random);
+			}
+			close(fd);
+			unlink("data");
+		}
 }
 
 static void many_stats(const char *file, int calls)
@@ -221,6 +382,12 @@ int main(int argc, char **argv)
 {
 	if (argc == 4 && !strcmp(argv[1], "meta"))
 		meta(argv[2], atoi(argv[3]));
+	else if (argc == 4 && !strcmp(argv[1], "meta2"))
+		meta2(argv[2], atoi(argv[3]));
+	else if (argc == 4 && !strcmp(argv[1], "mail"))
+		mail(argv[2], atoi(argv[3]));
+	else if (argc == 4 && !strcmp(argv[1], "disk"))
+		disk(argv[2], atoi(argv[3]));
 	else if (argc == 4 && !strcmp(argv[1], "io"))
 		io(argv[2], atoi(argv[3]));
 	else if (argc == 4 && !strcmp(argv[1], "stat"))

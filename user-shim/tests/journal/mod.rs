@@ -5,6 +5,7 @@
 //! 20 whether the journal is wide and has checksums, at 24 how many runs of blocks it has, at 32 those: block and length.
 //! Each counter has a block: the value, at 8 its complement, at 16 a checksum that the shim keeps. Counters are files,
 //! named by their numbers, as large as they count.
+#![allow(dead_code)]
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -144,6 +145,18 @@ impl FileSystem for CountFs {
         Ok(CountFs { first, sums: Sums(Some(sum)) })
     }
 
+    /// Sizes are counters: there are no data.
+    fn map_extents(
+        &self,
+        _cx: &Context<Self>,
+        _inode: &Inode<Self>,
+        offset: u64,
+        len: u64,
+        extents: &mut Extents,
+    ) -> Result<()> {
+        extents.push(Extent::Hole { offset, len })
+    }
+
     fn load_inode(&self, cx: &Context<Self>, ino: Ino) -> Result<(Attr, Loaded)> {
         match ino.get() {
             1 => Ok((Attr::directory(0o755), Loaded)),
@@ -183,6 +196,14 @@ impl FileSystem for CountFs {
                 access()?;
                 tx.commit()
             }
+            // Begins as every block of the journal's own does.
+            b"user.magic" => {
+                let tx = cx.begin(1)?;
+                let block = tx.fresh(value.unsigned_abs())?;
+                tx.fill(&block, 0, block.len(), 0xee)?;
+                tx.put_bytes(&block, 0, &[0xc0, 0x3b, 0x39, 0x98])?;
+                tx.commit()
+            }
             b"user.free" => {
                 let tx = cx.begin(Credits { blocks: 1, revokes: 1 })?;
                 let block = cx.device().read(value.unsigned_abs())?;
@@ -190,6 +211,15 @@ impl FileSystem for CountFs {
                 tx.forget(value.unsigned_abs())?;
                 tx.commit()
             }
+            // More blocks than were declared.
+            b"user.greedy" => {
+                let tx = cx.begin(1)?;
+                tx.put(&cx.device().read(self.first)?, 0, 1u64)?;
+                tx.put(&cx.device().read(self.first + 1)?, 0, 1u64)?;
+                tx.commit()
+            }
+            b"user.large" => cx.begin(value.unsigned_abs() as u32).map(drop),
+            b"user.outside" => cx.device().read(value.unsigned_abs()).map(drop),
             b"user.nested" => {
                 let _tx = cx.begin(1)?;
                 cx.begin(1).map(drop)

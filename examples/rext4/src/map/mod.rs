@@ -21,6 +21,8 @@ pub use tree::{END, Found, Run, Tree};
 pub struct Hints {
     /// The block of the device after the last one that the file got.
     pub next: u64,
+    /// Another has the block that the file would have grown into.
+    pub crossed: bool,
 }
 
 /// What [`append`] may change: a node at each depth and its new neighbour, a new root's block, the inode.
@@ -107,6 +109,7 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// For changes; see [`Tree::edit`].
+    #[inline(never)]
     pub fn edit(txn: &'a Txn<'call>, ip: &'a Ip<'call>, credits: u32) -> Result<Self> {
         Ok(if has_extents(ip)? {
             Map::Tree(Tree::edit(txn, ip, credits))
@@ -115,6 +118,7 @@ impl<'a, 'call> Map<'a, 'call> {
         })
     }
 
+    #[inline(never)]
     pub fn lookup(&mut self, logical: u32) -> Result<Found> {
         match self {
             Map::Tree(tree) => tree.lookup(logical),
@@ -123,6 +127,7 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// Where the hole that was just looked up would continue its neighbours.
+    #[inline(never)]
     pub fn goal(&mut self, logical: u32) -> Result<Option<u64>> {
         match self {
             Map::Tree(tree) => tree.goal(logical),
@@ -137,6 +142,7 @@ impl<'a, 'call> Map<'a, 'call> {
         }
     }
 
+    #[inline(never)]
     pub fn insert(&mut self, run: Run) -> Result<()> {
         match self {
             Map::Tree(tree) => tree.insert(run),
@@ -144,6 +150,7 @@ impl<'a, 'call> Map<'a, 'call> {
         }
     }
 
+    #[inline(never)]
     pub fn cut(&mut self, from: u64, to: u64, budget: &mut Budget) -> Result<bool> {
         match self {
             Map::Tree(tree) => tree.cut(from, to, budget),
@@ -152,8 +159,8 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// Ends changes: how many blocks the map itself came to need, and how many were freed with and in it.
-    pub fn finish(mut self) -> Result<(u32, u64)> {
-        match &mut self {
+    pub fn finish(&mut self) -> Result<(u32, u64)> {
+        match self {
             Map::Tree(tree) => tree.flush().map(|()| (tree.taken, tree.freed)),
             Map::Indirect(map) => Ok((map.taken, map.freed)),
         }

@@ -332,7 +332,8 @@ impl Image {
         let said = run(Command::new("e2fsck").args(["-fn"]).arg(&self.path).env("LC_ALL", "C"));
         let wrong =
             said.lines().skip_while(|line| !line.starts_with("Pass 1")).take_while(|line| !line.starts_with("Pass 2"));
-        let wrong: Vec<_> = wrong.skip(1).collect();
+        // Such trees are sound.
+        let wrong: Vec<_> = wrong.skip(1).filter(|line| !line.ends_with("Optimize? no") && !line.is_empty()).collect();
         assert!(said.contains("Pass 5") && wrong.is_empty(), "{said}");
     }
 }
@@ -413,7 +414,7 @@ fn storm(name: &str, options: &[&str], seed: u64, steps: u32, span: u64) {
         if extents {
             deepest = deepest.max(image.depth());
         }
-        if step % 1 == 0 || step + 1 == steps {
+        if step % 16 == 0 || step + 1 == steps {
             let read = image.read(INO);
             let differs = |(block, to): &(&u32, &(u64, bool))| model.get(block) != Some(to);
             let first = read.iter().find(differs).map(|(block, to)| (block, to, model.get(block)));

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! `cargo bento bench disk`: rext4 beside the kernel's own ext4, and xfs for information, in the same kernel and the same
+//! run. Each has a disk of its own that was made in the same way; instructions are counted as in the other benchmark, and
+//! what the disk was asked for stands beside them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::{Figures, figures, lock, median, spread};
+use crate::cli::BenchArgs;
+use crate::fetch::Kernel;
+use crate::suites::{Place, guest, tools};
+use crate::vm::{self, Disk, Output, RunSpec};
+use crate::{build, fetch, setup, ui};
+
+const SIDES: [&str; 3] = ["rext4", "ext4", "xfs"];
+
+const FILES: u64 = 10_000;
+const MESSAGES: u64 = 1_000;
+const MIB: u64 = 32;
+
+/// What a workload may cost beside ext4, and all of them in the geometric mean.
+const AIM: f64 = 1.10;
+const AIM_MEAN: f64 = 1.0;
+
+const FILE: &str = "book/src/disk-figures.md";
+
+/// Requests of the disk in one round: reads, KiB read, writes, KiB written, flushes.
+type Requests = BTreeMap<String, [u64; 5]>;
+
+#[derive(Debug, Default)]
+struct Side {
+    figures: Figures,
+    requests: Requests,
+}
+
+pub fn run(args: &BenchArgs) -> Result<u8> {
+    if args.rounds < 2 {
+        bail!("--rounds {}: the first round is discarded, so at least 2 are needed", args.rounds);
+    }
+    if let Some(side) = args.side.iter().find(|side| !SIDES.contains(&side.as_str())) {
+        bail!("--side {side} is not one of {}", SIDES.join(", "));
+    }
+    if args.write_book && !(args.side.is_empty() && args.workloads.is_none()) {
+        bail!("--write-book writes the whole page: give it without --side and without --workloads");
+    }
+    let place = Place::find(&std::env::current_dir()?)?;
+    setup::packages()?;
+    let kernel = fetch::kernel("6.12")?;
+    let mut open = Vec::new();
+    for side in SIDES.into_iter().filter(|side| args.side.is_empty() || args.side.iter().any(|one| one == side)) {
+        open.push((side, spec(&place, &kernel, side, args)?));
+    }
+    vm::prepare(&kernel)?;
+    let (open, all, failed) = (Mutex::new(open), Mutex::new(BTreeMap::new()), Mutex::new(None));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(2, |cpus| cpus.get() + 1) {
+            scope.spawn(|| {
+                let next = || lock(&open).pop();
+                while let Some((name, spec)) = next() {
+                    let step = ui::step(format!("measure {name}"));
+                    match boot(name, &spec) {
+                        Ok(side) => {
+                            lock(&all).insert(name, side);
+                            step.done("");
+                        }
+                        Err(error) => {
+                            lock(&open).clear();
+                            *lock(&failed) = Some(error);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if let Some(error) = failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+        return Err(error);
+    }
+    let all = all.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let text = report(&all, args.rounds - 1);
+    println!("{text}");
+    if args.write_book {
+        let path = place.root.join(FILE);
+        fs::write(&path, book(&text)).with_context(|| format!("{} cannot be written", path.display()))?;
+        ui::say(format!("written to {}", path.display()));
+    }
+    Ok(0)
+}
+
+fn spec<'k>(place: &Place, kernel: &'k Kernel, side: &str, args: &BenchArgs) -> Result<RunSpec<'k>> {
+    let (repository, _) = tools::repository()?;
+    let mut spec = RunSpec::new(kernel, &["bash /bento/suites/disk-bench.sh"]);
+    if side == "rext4" {
+        let built = build::modules(&guest::projects(&place.root, &[side])?, kernel, &[])?;
+        spec = spec.module(built.bento);
+        for module in built.file_systems {
+            spec = spec.module(module);
+        }
+    }
+    spec.disks.push(Disk::Scratch(2048));
+    spec = spec.file(place.root.join("tests/suites"), "suites").file(tools::own(place)?, "bin");
+    spec = spec.file(repository.join("repository.git"), "repository.git");
+    for (name, value) in [
+        ("SIDE", side.to_owned()),
+        ("ROUNDS", args.rounds.to_string()),
+        ("FILES", FILES.to_string()),
+        ("MESSAGES", MESSAGES.to_string()),
+        ("MIB", MIB.to_string()),
+        ("FILTER", args.workloads.clone().unwrap_or_default()),
+    ] {
+        spec.env.push((name.to_owned(), value));
+    }
+    spec.icount = true;
+    // As for the other guests that count.
+    spec.cmdline.push("sysctl.kernel.hung_task_timeout_secs=0".to_owned());
+    spec.output = Output::Keep;
+    spec.timeout = Duration::from_secs(3600);
+    Ok(spec)
+}
+
+fn boot(side: &str, spec: &RunSpec) -> Result<Side> {
+    let outcome = vm::boot(spec)?;
+    match outcome.verdict(spec)? {
+        0 => Ok(Side { figures: figures(&outcome.stdout), requests: requests(&outcome.stdout) }),
+        code => bail!("the benchmark on {side} ended with {code}: {}\n{}", outcome.stdout, outcome.stderr),
+    }
+}
+
+/// Of the last round.
+fn requests(output: &str) -> Requests {
+    let mut requests = Requests::new();
+    for line in output.lines() {
+        if let ["io", name, rest @ ..] = &line.split_whitespace().collect::<Vec<_>>()[..]
+            && let Ok(counts) = rest.iter().filter_map(|count| count.parse().ok()).collect::<Vec<u64>>().try_into()
+        {
+            requests.insert((*name).to_owned(), counts);
+        }
+    }
+    requests
+}
+
+fn report(all: &BTreeMap<&str, Side>, rounds: u32) -> String {
+    let mut text = format!(
+        "Linux 6.12 in QEMU, one CPU, instructions counted, one file system per boot on a disk of its own, made with the same \
+         options; the first round discarded, median of {rounds} more, ± is half the spread. 10^6 instructions: {FILES} \
+         files, by one task and by two; a local clone of a repository, the same tree from a tar file, searched with cold \
+         caches, removed; {MESSAGES} messages, each made durable; {MIB} MiB in blocks of that size, a write with its \
+         `fsync`, direct 4 KiB an eighth of that. I/O is that of the last round: writes (MiB), flushes.\n\n\
+         | workload | rext4 | ext4 | rext4 / ext4 | xfs | I/O rext4 | I/O ext4 |\n|---|---|---|---|---|---|---|\n"
+    );
+    let empty = Side::default();
+    let side = |name: &str| all.get(name).unwrap_or(&empty);
+    let (rext4, ext4, xfs) = (side("rext4"), side("ext4"), side("xfs"));
+    let shown = |side: &Side, name: &str| {
+        side.figures
+            .get(name)
+            .map_or("–".to_owned(), |values| format!("{:.1} ±{:.1} %", median(values) / 1e6, spread(values)))
+    };
+    let asked = |side: &Side, name: &str| {
+        side.requests.get(name).map_or("–".to_owned(), |[_, _, writes, kib, flushes]| {
+            format!("{writes} ({:.1}), {flushes}", *kib as f64 / 1024.0)
+        })
+    };
+    let names: std::collections::BTreeSet<_> = all.values().flat_map(|side| side.figures.keys()).collect();
+    let mut ratios = Vec::new();
+    for name in names {
+        let ratio = match (rext4.figures.get(name), ext4.figures.get(name)) {
+            (Some(ours), Some(theirs)) => Some(median(ours) / median(theirs)),
+            _ => None,
+        };
+        ratios.extend(ratio.map(|ratio| (name, ratio)));
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} | {} |",
+            shown(rext4, name),
+            shown(ext4, name),
+            ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
+            shown(xfs, name),
+            asked(rext4, name),
+            asked(ext4, name),
+        );
+    }
+    if ratios.is_empty() {
+        return text;
+    }
+    let mean = (ratios.iter().map(|(_, ratio)| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
+    let over: Vec<_> =
+        ratios.iter().filter(|(_, ratio)| *ratio > AIM).map(|(name, ratio)| format!("{name} {ratio:.2}")).collect();
+    let _ = writeln!(
+        text,
+        "\nGeometric mean {mean:.3}; aim {AIM_MEAN:.2}: {}. Aim for each workload, {AIM:.2}: {}.",
+        if mean <= AIM_MEAN { "reached" } else { "missed" },
+        if over.is_empty() { "reached".to_owned() } else { format!("missed by {}", over.join(", ")) }
+    );
+    text
+}
+
+fn book(text: &str) -> String {
+    format!(
+        "# rext4 beside ext4\n\n<!-- Written by `cargo bento bench disk --write-book`; do not edit. -->\n\n\
+         `cargo bento bench disk` makes these figures again.\n\n{text}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_those_of_the_last_round() {
+        let output = "io mail 1 2 3 4 5\nbench mail 7\nio mail 10 20 30 40 50\nio short 1 2\n";
+        assert_eq!(requests(output), Requests::from([("mail".to_owned(), [10, 20, 30, 40, 50])]));
+    }
+
+    #[test]
+    fn ratios_and_their_mean() {
+        let side =
+            |value| Side { figures: BTreeMap::from([("mail".to_owned(), vec![value])]), requests: Requests::new() };
+        let all = BTreeMap::from([("rext4", side(120_000_000)), ("ext4", side(100_000_000))]);
+        let text = report(&all, 1);
+        assert!(text.contains("| mail | 120.0 ±0.0 % | 100.0 ±0.0 % | 1.20 |"), "{text}");
+        assert!(text.contains("missed by mail 1.20"), "{text}");
+    }
+}
