@@ -164,8 +164,14 @@ impl<'a, 'call> Map<'a, 'call> {
 
 /// The block that `logical` is mapped to; `None` in a hole, and where it is unwritten.
 pub fn block_of(fs: &Rext4, device: Device<'_>, ip: &Ip<'_>, logical: u32) -> Result<Option<u64>> {
+    let run = run_of(fs, device, ip, logical)?;
+    Ok(run.map(|run| run.start + u64::from(logical.saturating_sub(run.logical))))
+}
+
+/// The same with its neighbours.
+pub fn run_of(fs: &Rext4, device: Device<'_>, ip: &Ip<'_>, logical: u32) -> Result<Option<Run>> {
     match Map::new(fs, device, ip, has_extents(ip)?).lookup(logical)? {
-        Found::Run(run) if !run.unwritten => Ok(Some(run.start + u64::from(logical.saturating_sub(run.logical)))),
+        Found::Run(run) if !run.unwritten => Ok(Some(run)),
         _ => Ok(None),
     }
 }
