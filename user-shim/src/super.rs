@@ -466,7 +466,11 @@ impl Super {
 
     /// What the handler writes last may say that there is nothing to replay: all else is at its place by then.
     fn settle_journal(&self) {
-        if let Some(device) = self.device.as_ref().filter(|device| !device.is_read_only() && !device.is_cut()) {
+        if let Some(device) = &self.device
+            && !device.is_read_only()
+            && !device.is_cut()
+            && device.journal.aborted().is_none()
+        {
             // It fails again, and is told, when the device ends.
             let _ = device.journal.settle(device);
         }

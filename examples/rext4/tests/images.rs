@@ -314,3 +314,35 @@ fn remounting_read_only_leaves_it_clean() {
         image.done(fs);
     }
 }
+
+#[test]
+fn what_mke2fs_left_for_later_is_zeroed_first() {
+    let lazy = ["-E", "nodiscard,lazy_itable_init=1", "-N", "16384"];
+    for options in [KINDS[0], KINDS[1], KINDS[11], KINDS[18]] {
+        let image = Image::on_garbage("lazy", 64, &[options, &lazy].concat());
+        let fs = image.mount("");
+        for dir in 0..12 {
+            fs.mkdir(format!("/{dir}"), 0o755).unwrap();
+            for n in 0..250 {
+                fs.write_file(format!("/{dir}/{n}"), [1]).unwrap();
+            }
+            if dir == 5 {
+                fs.restart().unwrap();
+            }
+        }
+        image.done(fs);
+    }
+}
+
+#[test]
+fn a_terabyte_mounts_without_reading_all_of_it() {
+    let image = Image::new("terabyte", 1 << 20, &["-t", "ext4", "-E", "lazy_itable_init=1,nodiscard", "-J", "size=64"]);
+    let begin = std::time::Instant::now();
+    let fs = image.mount("");
+    println!("mounted in {:?}", begin.elapsed());
+    everything(&fs, KINDS[0]);
+    check(&fs, KINDS[0]);
+    fs.unmount().unwrap();
+    println!("all in {:?}", begin.elapsed());
+    assert!(image.debugfs("stats -h").contains("clean"));
+}
