@@ -646,11 +646,13 @@ impl Journal {
             self.record(device, &mut work);
             return Err(why);
         }
-        if let Some(log) = &mut work.log {
-            // Whoever mounted it has been told.
-            log.set_error(0);
+        // Whoever mounted it has been told.
+        let told = work.log.as_mut().is_some_and(Log::clear_error);
+        self.settle_all(device, &mut work)?;
+        match &mut work.log {
+            Some(log) if told => log.mark_empty(device),
+            _ => Ok(()),
         }
-        self.settle_all(device, &mut work)
     }
 
     /// Everything at its place, and nothing begins until the thaw.

@@ -69,18 +69,24 @@ impl Step<'_> {
 
     /// Stores what `change` makes of the attributes, with `taken` and without `freed` blocks: the last before the commit.
     fn store(&self, taken: u64, freed: u64, change: impl FnOnce(&mut Attr)) -> Result<()> {
-        self.store_reached(taken, freed, 0, change)
+        self.store_reached(taken, freed, (0, 0), change)
     }
 
-    /// The same, where data are on the device as far as `reached` bytes.
+    /// The same, where data are on the device as far as `reached` bytes; `end` is beyond the size if it is about to grow.
     #[inline(never)]
-    fn store_reached(&self, taken: u64, freed: u64, reached: u64, change: impl FnOnce(&mut Attr)) -> Result<()> {
+    fn store_reached(
+        &self,
+        taken: u64,
+        freed: u64,
+        (reached, end): (u64, u64),
+        change: impl FnOnce(&mut Attr),
+    ) -> Result<()> {
         let sectors = self.file.block / 512;
         let mut attr = self.txn.tx.update(self.file.inode, |attr| {
             attr.blocks = (attr.blocks + taken * sectors).saturating_sub(freed * sectors);
             change(attr);
         })?;
-        attr.disk_size = attr.disk_size.max(reached.min(attr.size));
+        attr.disk_size = attr.disk_size.max(reached.min(attr.size.max(end)));
         self.txn.store(&self.ip, &attr)?;
         self.txn.seal(&self.ip)
     }
@@ -289,6 +295,7 @@ pub fn allocate_extents(
     let mut hints = step.txn.tx.lock(&inode.map)?;
     let end = end.min(max_size(fs, &step.ip)? / file.block);
     let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
+    let bytes_end = how.end;
     let how = Fill { written: how.written, zero: None };
     let (mut at, mut taken, mut changed) = (first, 0, false);
     let mut reached = 0;
@@ -317,7 +324,7 @@ pub fn allocate_extents(
     if !changed {
         return Ok(());
     }
-    step.store_reached(taken + u64::from(grown), 0, reached, |_| ())?;
+    step.store_reached(taken + u64::from(grown), 0, (reached, bytes_end), |_| ())?;
     step.txn.commit()
 }
 
@@ -366,7 +373,7 @@ pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wr
             at = end;
         }
         let (grown, _) = map.finish()?;
-        step.store_reached(grown.into(), 0, at * file.block, |_| ())?;
+        step.store_reached(grown.into(), 0, (at * file.block, 0), |_| ())?;
         step.txn.commit()?;
         if at >= end {
             return Ok(());

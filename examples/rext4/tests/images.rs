@@ -298,3 +298,19 @@ fn the_kernels_tools_see_what_was_written() {
     let state = String::from_utf8_lossy(&state.stdout).into_owned();
     assert!(state.contains("clean") && !state.contains("needs_recovery"), "{state}");
 }
+
+#[test]
+fn remounting_read_only_leaves_it_clean() {
+    for options in [KINDS[0], KINDS[3], KINDS[6], KINDS[13]] {
+        let image = Image::new("remount", 64, options);
+        let fs = image.mount("");
+        everything(&fs, options);
+        fs.remount_read_only(true).unwrap();
+        assert_eq!(fs.mkdir("/no", 0o755), Err(Errno::EROFS));
+        image.check("read-only");
+        fs.remount_read_only(false).unwrap();
+        fs.mkdir("/yes", 0o755).unwrap();
+        check(&fs, options);
+        image.done(fs);
+    }
+}
