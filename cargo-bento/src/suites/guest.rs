@@ -15,7 +15,7 @@ use crate::vm::{self, Disk, RunSpec};
 use crate::{build, ui};
 
 /// The crates behind the file systems of the suites.
-pub const CRATES: [(&str, &str); 7] = [
+pub const CRATES: [(&str, &str); 8] = [
     ("memfs", "examples/memfs"),
     ("memfs_v2", "examples/memfs_v2"),
     ("hellofs", "examples/hellofs"),
@@ -23,6 +23,7 @@ pub const CRATES: [(&str, &str); 7] = [
     ("bytesfs_v2", "tests/fs/bytesfs_v2"),
     ("hostilefs", "tests/fs/hostilefs"),
     ("journalfs", "tests/fs/journalfs"),
+    ("rext4", "examples/rext4"),
 ];
 
 pub fn projects(root: &Path, names: &[&str]) -> Result<Vec<Project>> {

@@ -229,6 +229,10 @@ impl Rext4 {
             let what = format_args!("inode {ino}: flags {flags:#x} need a feature the superblock does not name");
             return Err(self.corrupt(device, what));
         }
+        if flags & inode::FLAG_VERITY != 0 {
+            // What is read would have to be verified.
+            return Err(Errno::EOPNOTSUPP);
+        }
         Ok(ip)
     }
 }

@@ -21,6 +21,8 @@ pub use tree::{END, Found, Run, Tree};
 pub struct Hints {
     /// The block of the device after the last one that the file got.
     pub next: u64,
+    /// Another has the block that the file would have grown into.
+    pub crossed: bool,
 }
 
 /// What [`append`] may change: a node at each depth and its new neighbour, a new root's block, the inode.
@@ -54,7 +56,9 @@ impl Budget {
     /// How many of the `want` blocks before `end`, all of them in `run`, may be freed.
     fn take(&mut self, sb: &Super, run: &Run, end: u64, want: u32, what: Use) -> u32 {
         let (first, per_group) = (u64::from(sb.first_block), u64::from(sb.blocks_per_group).max(1));
-        let Some(last) = (run.start + end.saturating_sub(u64::from(run.logical))).checked_sub(first + 1) else { return 0 };
+        let Some(last) = (run.start + end.saturating_sub(u64::from(run.logical))).checked_sub(first + 1) else {
+            return 0;
+        };
         let group = last / per_group;
         if self.group != Some(group) {
             if self.groups == 0 {
@@ -105,6 +109,7 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// For changes; see [`Tree::edit`].
+    #[inline(never)]
     pub fn edit(txn: &'a Txn<'call>, ip: &'a Ip<'call>, credits: u32) -> Result<Self> {
         Ok(if has_extents(ip)? {
             Map::Tree(Tree::edit(txn, ip, credits))
@@ -113,6 +118,7 @@ impl<'a, 'call> Map<'a, 'call> {
         })
     }
 
+    #[inline(never)]
     pub fn lookup(&mut self, logical: u32) -> Result<Found> {
         match self {
             Map::Tree(tree) => tree.lookup(logical),
@@ -121,6 +127,7 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// Where the hole that was just looked up would continue its neighbours.
+    #[inline(never)]
     pub fn goal(&mut self, logical: u32) -> Result<Option<u64>> {
         match self {
             Map::Tree(tree) => tree.goal(logical),
@@ -135,6 +142,7 @@ impl<'a, 'call> Map<'a, 'call> {
         }
     }
 
+    #[inline(never)]
     pub fn insert(&mut self, run: Run) -> Result<()> {
         match self {
             Map::Tree(tree) => tree.insert(run),
@@ -142,6 +150,7 @@ impl<'a, 'call> Map<'a, 'call> {
         }
     }
 
+    #[inline(never)]
     pub fn cut(&mut self, from: u64, to: u64, budget: &mut Budget) -> Result<bool> {
         match self {
             Map::Tree(tree) => tree.cut(from, to, budget),
@@ -150,8 +159,8 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// Ends changes: how many blocks the map itself came to need, and how many were freed with and in it.
-    pub fn finish(mut self) -> Result<(u32, u64)> {
-        match &mut self {
+    pub fn finish(&mut self) -> Result<(u32, u64)> {
+        match self {
             Map::Tree(tree) => tree.flush().map(|()| (tree.taken, tree.freed)),
             Map::Indirect(map) => Ok((map.taken, map.freed)),
         }

@@ -10,7 +10,7 @@ use bento::fs::Credits;
 use bento::prelude::*;
 
 use crate::Rext4;
-use crate::disk::{Ip, incompat, inode};
+use crate::disk::{Ip, compat, incompat, inode};
 use crate::map;
 use crate::txn::Txn;
 
@@ -200,6 +200,9 @@ pub fn setxattr<'c>(
     value: &[u8],
     flags: u32,
 ) -> Result<()> {
+    if !fs.sb.has_compat(compat::EXT_ATTR) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let (index, name) = split(name)?;
     let disk = to_disk(index, value)?;
     change(fs, cx, inode, index, name, Some(disk.as_deref().unwrap_or(value)), flags)
