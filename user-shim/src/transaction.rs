@@ -253,6 +253,10 @@ impl<'a> Ledger<'a> {
             self.complain(format_args!("changes block {number}, which was freed or replayed since it read it"));
             return Err(Errno::EINVAL);
         }
+        if device.journal.covers(buf.number, 1) {
+            let number = buf.number;
+            return Err(self.sb.bad(self.op, format_args!("changed block {number}, where the journal is")));
+        }
         let tx = self.tx()?;
         if tx.touched.len() as u64 >= tx.blocks {
             let most = tx.blocks;
