@@ -357,12 +357,20 @@ impl Inode {
             let end = self.sb().whole_blocks(&(size..size)).end;
             self.zero(caller, size..end.min(offset))?;
         }
+        // Known to the handlers: a transaction that allocates stores how far the file then reaches, or else a crash would
+        // leave data past its end.
+        self.reach(offset + bytes.len() as u64);
         let mut done = 0;
         while done < bytes.len() {
             match self.write_piece(caller, offset + done as u64, &bytes[done..]) {
                 Ok(written) => done += written,
-                Err(errno) if done == 0 => return Err(errno),
-                Err(_) => break,
+                Err(errno) => {
+                    self.fall_short(size.max(offset + done as u64));
+                    match done {
+                        0 => return Err(errno),
+                        _ => break,
+                    }
+                }
             }
         }
         Ok(done)

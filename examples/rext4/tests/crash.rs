@@ -6,6 +6,7 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Mutex;
 
 use bento_user_shim::{CrashState, Harness, Image as Memory, SimDisk, flags};
 use common::Image;
@@ -65,7 +66,8 @@ fn work(fs: &Harness, disk: &SimDisk, steps: u64) {
 fn check(fs: &Harness, mark: u64, state: &CrashState) {
     for step in 1..=mark / 10 {
         let dir = if step % 2 == 0 { "" } else { "/d" };
-        let found = fs.read_file(format!("{dir}/own{step}")).unwrap_or_else(|error| panic!("own{step}: {error:?}: {state:?}"));
+        let found =
+            fs.read_file(format!("{dir}/own{step}")).unwrap_or_else(|error| panic!("own{step}: {error:?}: {state:?}"));
         assert!(found == bytes(size(step), step), "own{step}, {} bytes: {state:?}", found.len());
     }
     if let Ok(found) = fs.read_file("/target") {
@@ -117,5 +119,62 @@ fn every_crash_is_survived() {
         }
         assert!(states > 50, "{kind:?}: {states} states of {writes} writes and {flushes} flushes");
         println!("{kind:?}: {states} states of {writes} writes and {flushes} flushes");
+    }
+}
+
+#[test]
+fn every_crash_below_many_tasks_is_survived() {
+    let made = Image::new("crash-many", 16, KINDS[0]);
+    let disk = SimDisk::new(std::fs::read(&made.path).unwrap());
+    disk.set_sector(1024);
+    let fs = Harness::mount_disk::<Rext4>(disk.clone(), "").unwrap();
+    // What was promised, in the order of the marks.
+    let promises = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for task in 0..4u64 {
+            let (fs, disk, promises) = (&fs, &disk, &promises);
+            scope.spawn(move || {
+                let dir = format!("/task{task}");
+                fs.mkdir(&dir, 0o755).unwrap();
+                for step in 1..=15u64 {
+                    let path = format!("{dir}/kept{step}");
+                    let contents = bytes(size(step) / 4, task * 100 + step);
+                    let file = fs.create(&path, 0o644).unwrap();
+                    file.write_all_at(&contents, 0).unwrap();
+                    file.fsync().unwrap();
+                    file.close().unwrap();
+                    {
+                        let mut promises = promises.lock().unwrap();
+                        promises.push((path, contents));
+                        disk.mark(promises.len() as u64);
+                    }
+                    // Freed metadata blocks become somebody's data.
+                    let gone = format!("{dir}/gone");
+                    fs.mkdir(&gone, 0o755).unwrap();
+                    for n in 0..12 {
+                        fs.write_file(format!("{gone}/{}{n}", "long".repeat(40)), &bytes(600, n)).unwrap();
+                    }
+                    for n in 0..12 {
+                        fs.unlink(format!("{gone}/{}{n}", "long".repeat(40))).unwrap();
+                    }
+                    fs.rmdir(&gone).unwrap();
+                }
+            });
+        }
+    });
+    fs.unmount().unwrap();
+    let promises = promises.into_inner().unwrap();
+    let all = disk.crash_states(5, 2).count();
+    for state in disk.crash_states(5, 2).step_by((all / 60).max(1)) {
+        let image = Memory::new(state.image.clone());
+        let fs = Harness::mount_disk::<Rext4>(image.clone(), "").unwrap_or_else(|error| panic!("{error}: {state:?}"));
+        for (path, contents) in &promises[..state.mark as usize] {
+            let found = fs.read_file(path).unwrap_or_else(|error| panic!("{path}: {error:?}: {state:?}"));
+            assert!(found == *contents, "{path}, {} bytes: {state:?}", found.len());
+        }
+        fs.unmount().unwrap();
+        image.save(&made.path).unwrap();
+        let (code, said) = e2fsck(&["-fn"], &made.path);
+        assert_eq!(code, 0, "{state:?}\n{said}");
     }
 }
