@@ -322,26 +322,7 @@ impl Inode {
         self.change(|attr| (attr.mtime, attr.ctime) = (now, now));
     }
 
-    /// Bytes up to `end` are about to be written. Whoever stores the inode meanwhile says so already: should the machine
-    /// stop before they are there, zeroes are.
-    pub fn reach(&self, end: u64) {
-        {
-            let mut attr = self.lock_attr();
-            if end <= attr.disk_size {
-                return;
-            }
-            (attr.size, attr.disk_size) = (attr.size.max(end), end);
-        }
-        self.set(DIRTY | DIRTY_SIZE);
-        self.list();
-    }
-
-    /// They were not.
-    pub fn fall_short(&self, end: u64) {
-        self.change(|attr| (attr.size, attr.disk_size) = (end, attr.disk_size.min(end)));
-    }
-
-    /// mtime and ctime are now, and bytes were written up to `end`.
+    /// The same after bytes were written up to `end`.
     pub fn written(&self, end: u64, now: abi::bento_time) {
         let grown = {
             let mut attr = self.lock_attr();

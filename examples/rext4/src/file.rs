@@ -63,28 +63,32 @@ impl<'a> File<'a> {
 }
 
 impl Step<'_> {
-    /// Stores what `change` makes of the attributes, with `taken` and without `freed` blocks, and commits.
+    fn has_extents(&self) -> Result<bool> {
+        map::has_extents(&self.ip)
+    }
+
+    /// Stores what `change` makes of the attributes, with `taken` and without `freed` blocks: the last before the commit.
+    fn store(&self, taken: u64, freed: u64, change: impl FnOnce(&mut Attr)) -> Result<()> {
+        self.store_reached(taken, freed, (0, 0), change)
+    }
+
+    /// The same, where data are on the device as far as `reached` bytes; `end` is beyond the size if it is about to grow.
     #[inline(never)]
-    fn end(self, taken: u64, freed: u64, change: impl FnOnce(&mut Attr)) -> Result<()> {
+    fn store_reached(
+        &self,
+        taken: u64,
+        freed: u64,
+        (reached, end): (u64, u64),
+        change: impl FnOnce(&mut Attr),
+    ) -> Result<()> {
         let sectors = self.file.block / 512;
-        let attr = self.txn.tx.update(self.file.inode, |attr| {
+        let mut attr = self.txn.tx.update(self.file.inode, |attr| {
             attr.blocks = (attr.blocks + taken * sectors).saturating_sub(freed * sectors);
             change(attr);
         })?;
+        attr.disk_size = attr.disk_size.max(reached.min(attr.size.max(end)));
         self.txn.store(&self.ip, &attr)?;
-        self.txn.seal(&self.ip)?;
-        self.txn.commit()
-    }
-
-    /// The same, where data are on the device as far as `reached` bytes.
-    #[inline(never)]
-    fn end_written(self, taken: u64, reached: u64) -> Result<()> {
-        let sectors = self.file.block / 512;
-        let mut attr = self.txn.tx.update(self.file.inode, |attr| attr.blocks += taken * sectors)?;
-        attr.disk_size = attr.disk_size.max(reached.min(attr.size));
-        self.txn.store(&self.ip, &attr)?;
-        self.txn.seal(&self.ip)?;
-        self.txn.commit()
+        self.txn.seal(&self.ip)
     }
 }
 
@@ -161,7 +165,7 @@ pub fn map_extents(
     let (mut at, end) = file.blocks(offset, len)?;
     let _map = inode.map.lock();
     let ip = fs.ip(cx.device(), file.ino)?;
-    let mut map = Map::new(fs, cx.device(), &ip)?;
+    let mut map = Map::new(fs, cx.device(), &ip, map::has_extents(&ip)?);
     let mut found = Collector { extents, block: file.block, last: None };
     while at < end {
         let (next, what) = match u32::try_from(at) {
@@ -290,7 +294,8 @@ pub fn allocate_extents(
     let step = file.begin(EDIT_CREDITS + 1)?;
     let mut hints = step.txn.tx.lock(&inode.map)?;
     let end = end.min(max_size(fs, &step.ip)? / file.block);
-    let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+    let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
+    let bytes_end = how.end;
     let how = Fill { written: how.written, zero: None };
     let (mut at, mut taken, mut changed) = (first, 0, false);
     let mut reached = 0;
@@ -316,7 +321,11 @@ pub fn allocate_extents(
         }
     }
     let (grown, _) = map.finish()?;
-    if changed { step.end_written(taken + u64::from(grown), reached) } else { Ok(()) }
+    if !changed {
+        return Ok(());
+    }
+    step.store_reached(taken + u64::from(grown), 0, (reached, bytes_end), |_| ())?;
+    step.txn.commit()
 }
 
 pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, written: Written) -> Result<()> {
@@ -326,7 +335,7 @@ pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wr
     loop {
         let step = file.begin(EDIT_CREDITS + 1)?;
         let _map = step.txn.tx.lock(&inode.map)?;
-        let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+        let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
         let mut changed = false;
         if let Map::Tree(tree) = &mut map {
             while at < end {
@@ -364,7 +373,8 @@ pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wr
             at = end;
         }
         let (grown, _) = map.finish()?;
-        step.end_written(grown.into(), at * file.block)?;
+        step.store_reached(grown.into(), 0, (at * file.block, 0), |_| ())?;
+        step.txn.commit()?;
         if at >= end {
             return Ok(());
         }
@@ -393,18 +403,17 @@ pub fn set_size(
     if listed {
         step.txn.orphan_add(&step.ip)?;
     }
-    let Step { txn, ip, .. } = step;
     let sectors = file.block / 512;
-    let mut attr = txn.tx.update(inode, |attr| {
+    let mut attr = step.txn.tx.update(inode, |attr| {
         change(attr);
         attr.size = size;
         attr.blocks = attr.blocks.saturating_sub(freed.blocks * sectors);
     })?;
     // Also where the inode in memory had it before us.
     attr.disk_size = size;
-    txn.store(&ip, &attr)?;
-    txn.seal(&ip)?;
-    txn.commit()?;
+    step.txn.store(&step.ip, &attr)?;
+    step.txn.seal(&step.ip)?;
+    step.txn.commit()?;
     let mut done = freed.done;
     while !done {
         let step = file.begin(map::STEP_CREDITS)?;
@@ -413,7 +422,8 @@ pub fn set_size(
         if freed.done && listed {
             step.txn.orphan_remove(&step.ip)?;
         }
-        step.end(0, freed.blocks, |_| ())?;
+        step.store(0, freed.blocks, |_| ())?;
+        step.txn.commit()?;
         done = freed.done;
     }
     Ok(())
@@ -468,7 +478,7 @@ impl File<'_> {
         while at < last {
             let step = self.begin(EDIT_CREDITS + 1)?;
             let mut hints = step.txn.tx.lock(&self.inode.map)?;
-            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
             let (mut runs, mut taken, begun) = (0, 0, at);
             while at < last && runs < RUNS {
                 let filled = match fill(&step, &mut map, &mut hints, at, last, how) {
@@ -484,7 +494,7 @@ impl File<'_> {
             }
             let (grown, _) = map.finish()?;
             let (size, now) = (end.min(at * self.block), self.cx.now());
-            step.end(taken + u64::from(grown), 0, |attr| {
+            step.store(taken + u64::from(grown), 0, |attr| {
                 attr.ctime = now;
                 if size > attr.size && !keep {
                     (attr.size, attr.mtime) = (size, now);
@@ -493,6 +503,7 @@ impl File<'_> {
                     attr.mtime = now;
                 }
             })?;
+            step.txn.commit()?;
         }
         Ok(())
     }
@@ -504,7 +515,7 @@ impl File<'_> {
         while !done {
             let step = self.begin(map::STEP_CREDITS)?;
             let _map = step.txn.tx.lock(&self.inode.map)?;
-            let mut map = Map::edit(&step.txn, &step.ip, map::STEP_CREDITS.blocks)?;
+            let mut map = Map::edit(&step.txn, &step.ip, map::STEP_CREDITS.blocks, step.has_extents()?);
             done = from >= to || map.cut(from, to, &mut Budget::step())?;
             if let Map::Tree(tree) = &mut map
                 && done
@@ -514,7 +525,8 @@ impl File<'_> {
             }
             let (grown, freed) = map.finish()?;
             let now = self.cx.now();
-            step.end(grown.into(), freed, |attr| (attr.mtime, attr.ctime) = (now, now))?;
+            step.store(grown.into(), freed, |attr| (attr.mtime, attr.ctime) = (now, now))?;
+            step.txn.commit()?;
         }
         Ok(())
     }
@@ -540,7 +552,7 @@ impl File<'_> {
         while let Some(at) = from {
             let step = self.begin(EDIT_CREDITS + 1)?;
             let _map = step.txn.tx.lock(&self.inode.map)?;
-            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
             let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
             from = tree.shift_left(at, last - first)?;
             if from.is_none() {
@@ -548,34 +560,14 @@ impl File<'_> {
             }
             let (grown, freed) = map.finish()?;
             let (now, last) = (self.cx.now(), from.is_none());
-            step.end(grown.into(), freed, |attr| {
+            step.store(grown.into(), freed, |attr| {
                 if last {
                     attr.size = attr.size.saturating_sub(end - offset);
                     (attr.mtime, attr.ctime) = (now, now);
                 }
             })?;
+            step.txn.commit()?;
         }
-        Ok(())
-    }
-
-    /// Grows the file by `len` bytes, which are `by` blocks, and divides what reaches across `first`.
-    #[inline(never)]
-    fn part(&self, first: u32, by: u32, len: u64) -> Result<()> {
-        let step = self.begin(EDIT_CREDITS + 1)?;
-        let _map = step.txn.tx.lock(&self.inode.map)?;
-        let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
-        let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
-        // Space may have been allocated behind the file's end, too.
-        if tree.last_end()? + u64::from(by) >= END {
-            return Err(Errno::EFBIG);
-        }
-        tree.divide(first)?;
-        let (grown, _) = map.finish()?;
-        let now = self.cx.now();
-        step.end(grown.into(), 0, |attr| {
-            attr.size += len;
-            (attr.mtime, attr.ctime) = (now, now);
-        })?;
         Ok(())
     }
 
@@ -588,17 +580,39 @@ impl File<'_> {
         if offset >= size {
             return Err(Errno::EINVAL);
         }
-        self.part(first, by, len)?;
+        self.part(first, by)?;
         let mut limit = Some(END);
         while let Some(end) = limit {
             let step = self.begin(EDIT_CREDITS + 1)?;
             let _map = step.txn.tx.lock(&self.inode.map)?;
-            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
             let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
             limit = tree.shift_right(first, end, by)?;
             let (grown, _) = map.finish()?;
-            step.end(grown.into(), 0, |_| ())?;
+            step.store(grown.into(), 0, |_| ())?;
+            step.txn.commit()?;
         }
         Ok(())
+    }
+
+    /// The first step of it: an extent begins at `first`, and the size is what it will be.
+    #[inline(never)]
+    fn part(&self, first: u32, by: u32) -> Result<()> {
+        let step = self.begin(EDIT_CREDITS + 1)?;
+        let _map = step.txn.tx.lock(&self.inode.map)?;
+        let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
+        let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
+        // Space may have been allocated behind the file's end, too.
+        if tree.last_end()? + u64::from(by) >= END {
+            return Err(Errno::EFBIG);
+        }
+        tree.divide(first)?;
+        let (grown, _) = map.finish()?;
+        let now = self.cx.now();
+        step.store(grown.into(), 0, |attr| {
+            attr.size += u64::from(by) * self.block;
+            (attr.mtime, attr.ctime) = (now, now);
+        })?;
+        step.txn.commit()
     }
 }

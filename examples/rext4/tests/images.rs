@@ -37,8 +37,8 @@ fn everything(fs: &Harness, what: &[&str]) {
         |name: &str, result: Result<(), Errno>| result.unwrap_or_else(|error| panic!("{what:?}: {name}: {error:?}"));
     step("mkdir", fs.mkdir("/d", 0o755));
     step("mkdir", fs.mkdir("/d/e", 0o700));
-    step("write", fs.write_file("/d/small", &bytes(100, 1)));
-    step("write", fs.write_file("/d/large", &bytes(3_000_000, 2)));
+    step("write", fs.write_file("/d/small", bytes(100, 1)));
+    step("write", fs.write_file("/d/large", bytes(3_000_000, 2)));
     step("link", fs.link("/d/small", "/d/e/again"));
     step("symlink", fs.symlink("small", "/d/short"));
     step("symlink", fs.symlink("x".repeat(200), "/d/long"));
@@ -49,13 +49,13 @@ fn everything(fs: &Harness, what: &[&str]) {
     step("chmod", fs.chmod("/d/small", 0o4711));
     step("rename", fs.rename("/d/large", "/d/e/moved"));
     step("mkdir", fs.mkdir("/gone", 0o755));
-    step("write", fs.write_file("/gone/f", &bytes(50_000, 3)));
+    step("write", fs.write_file("/gone/f", bytes(50_000, 3)));
     step("unlink", fs.unlink("/gone/f"));
     step("rmdir", fs.rmdir("/gone"));
     for n in 0..300 {
         step(
             "write",
-            fs.write_file(format!("/d/e/a file with a rather long name, number {n}"), &bytes(n * 10, n as u8)),
+            fs.write_file(format!("/d/e/a file with a rather long name, number {n}"), bytes(n * 10, n as u8)),
         );
     }
     for n in (0..300).step_by(3) {
@@ -72,7 +72,7 @@ fn everything(fs: &Harness, what: &[&str]) {
     for (value, name) in [("v", "user.a"), ("another", "user.b"), ("far", "trusted.c")] {
         step("setxattr", fs.setxattr("/d/small", name, value.as_bytes(), 0));
     }
-    step("setxattr", fs.setxattr("/d/e/moved", "user.big", &bytes(700, 6), 0));
+    step("setxattr", fs.setxattr("/d/e/moved", "user.big", bytes(700, 6), 0));
 }
 
 fn check(fs: &Harness, what: &[&str]) {
@@ -131,7 +131,7 @@ fn what_is_deleted_is_free_again() {
         fs.sync().unwrap();
         let before = fs.statfs().unwrap();
         for n in 0..20 {
-            fs.write_file(format!("/d/{n}"), &bytes(400_000, n)).unwrap();
+            fs.write_file(format!("/d/{n}"), bytes(400_000, n)).unwrap();
         }
         fs.sync().unwrap();
         assert!(fs.statfs().unwrap().blocks_free < before.blocks_free);
@@ -175,7 +175,7 @@ fn a_full_disk_says_so_and_recovers() {
         let fs = image.mount("");
         let mut n = 0;
         let error = loop {
-            match fs.write_file(format!("/{n}"), &bytes(1 << 20, n)).and_then(|()| fs.sync()) {
+            match fs.write_file(format!("/{n}"), bytes(1 << 20, n)).and_then(|()| fs.sync()) {
                 Ok(()) => n += 1,
                 Err(error) => break error,
             }
@@ -185,7 +185,7 @@ fn a_full_disk_says_so_and_recovers() {
             fs.unlink(format!("/{n}")).unwrap();
         }
         fs.sync().unwrap();
-        fs.write_file("/again", &bytes(1 << 20, 9)).unwrap();
+        fs.write_file("/again", bytes(1 << 20, 9)).unwrap();
         image.done(fs);
     }
 }
@@ -205,7 +205,7 @@ fn orphans_are_freed_at_the_next_mount() {
         let open: Vec<_> = (0..5u8)
             .map(|n| {
                 let path = format!("/d/{n}");
-                fs.write_file(&path, &bytes(100_000, n)).unwrap();
+                fs.write_file(&path, bytes(100_000, n)).unwrap();
                 let file = fs.open(&path, flags::READ_WRITE).unwrap();
                 fs.unlink(&path).unwrap();
                 file
@@ -272,9 +272,9 @@ fn an_instance_made_again_goes_on() {
         file.write_all_at(&bytes(100_000, 1), 0).unwrap();
         fs.unlink("/d/open").unwrap();
         assert!(!fs.state().unwrap().is_empty());
-        fs.write_file("/d/a", &bytes(100_000, 2)).unwrap();
+        fs.write_file("/d/a", bytes(100_000, 2)).unwrap();
         fs.restart().unwrap();
-        fs.write_file("/d/b", &bytes(100_000, 3)).unwrap();
+        fs.write_file("/d/b", bytes(100_000, 3)).unwrap();
         assert_eq!(file.read_at(0, 100_000).unwrap(), bytes(100_000, 1));
         file.close().unwrap();
         assert_eq!(fs.read_file("/d/a").unwrap(), bytes(100_000, 2));
@@ -286,7 +286,7 @@ fn an_instance_made_again_goes_on() {
 fn the_kernels_tools_see_what_was_written() {
     let image = Image::new("tools", 64, KINDS[0]);
     let fs = image.mount("");
-    fs.write_file("/f", &bytes(100_000, 1)).unwrap();
+    fs.write_file("/f", bytes(100_000, 1)).unwrap();
     fs.set_fileattr("/f", 0x80 | fs.fileattr("/f").unwrap().0, 0).unwrap();
     image.done(fs);
     let out = image.path.with_extension("out");
@@ -297,4 +297,20 @@ fn the_kernels_tools_see_what_was_written() {
     let state = Command::new("dumpe2fs").arg("-h").arg(&image.path).output().unwrap();
     let state = String::from_utf8_lossy(&state.stdout).into_owned();
     assert!(state.contains("clean") && !state.contains("needs_recovery"), "{state}");
+}
+
+#[test]
+fn remounting_read_only_leaves_it_clean() {
+    for options in [KINDS[0], KINDS[3], KINDS[6], KINDS[13]] {
+        let image = Image::new("remount", 64, options);
+        let fs = image.mount("");
+        everything(&fs, options);
+        fs.remount_read_only(true).unwrap();
+        assert_eq!(fs.mkdir("/no", 0o755), Err(Errno::EROFS));
+        image.check("read-only");
+        fs.remount_read_only(false).unwrap();
+        fs.mkdir("/yes", 0o755).unwrap();
+        check(&fs, options);
+        image.done(fs);
+    }
 }

@@ -467,7 +467,7 @@ impl<'call> Dir<'_, 'call> {
     /// Starts reading the leaves behind the one that was taken, a few at a time.
     fn read_leaves_ahead(&self, frame: &Frame<'_>) {
         const AHEAD: usize = 8;
-        if frame.at % AHEAD == 0 {
+        if frame.at.is_multiple_of(AHEAD) {
             let last = frame.count.min(frame.at + 1 + 2 * AHEAD);
             self.read_ahead((frame.at + 1..last).map_while(|at| frame.target(at).ok()));
         }

@@ -94,31 +94,29 @@ fn content_use(ip: &Ip<'_>) -> Result<Use> {
 }
 
 /// The map of a file.
+#[expect(clippy::large_enum_variant, reason = "made and used in one handler, and no memory is asked for")]
 pub enum Map<'a, 'call> {
     Tree(Tree<'a, 'call>),
     Indirect(Indirect<'a, 'call>),
 }
 
 impl<'a, 'call> Map<'a, 'call> {
-    pub fn new(fs: &'a Rext4, device: Device<'call>, ip: &'a Ip<'call>) -> Result<Self> {
-        Ok(if has_extents(ip)? {
-            Map::Tree(Tree::new(fs, device, ip))
-        } else {
-            Map::Indirect(Indirect::new(fs, device, ip))
-        })
+    /// `extents`: see [`has_extents`].
+    pub fn new(fs: &'a Rext4, device: Device<'call>, ip: &'a Ip<'call>, extents: bool) -> Self {
+        match extents {
+            true => Map::Tree(Tree::new(fs, device, ip)),
+            false => Map::Indirect(Indirect::new(fs, device, ip)),
+        }
     }
 
     /// For changes; see [`Tree::edit`].
-    #[inline(never)]
-    pub fn edit(txn: &'a Txn<'call>, ip: &'a Ip<'call>, credits: u32) -> Result<Self> {
-        Ok(if has_extents(ip)? {
-            Map::Tree(Tree::edit(txn, ip, credits))
-        } else {
-            Map::Indirect(Indirect::edit(txn, ip, credits))
-        })
+    pub fn edit(txn: &'a Txn<'call>, ip: &'a Ip<'call>, credits: u32, extents: bool) -> Self {
+        match extents {
+            true => Map::Tree(Tree::edit(txn, ip, credits)),
+            false => Map::Indirect(Indirect::edit(txn, ip, credits)),
+        }
     }
 
-    #[inline(never)]
     pub fn lookup(&mut self, logical: u32) -> Result<Found> {
         match self {
             Map::Tree(tree) => tree.lookup(logical),
@@ -127,7 +125,6 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// Where the hole that was just looked up would continue its neighbours.
-    #[inline(never)]
     pub fn goal(&mut self, logical: u32) -> Result<Option<u64>> {
         match self {
             Map::Tree(tree) => tree.goal(logical),
@@ -142,7 +139,6 @@ impl<'a, 'call> Map<'a, 'call> {
         }
     }
 
-    #[inline(never)]
     pub fn insert(&mut self, run: Run) -> Result<()> {
         match self {
             Map::Tree(tree) => tree.insert(run),
@@ -150,7 +146,6 @@ impl<'a, 'call> Map<'a, 'call> {
         }
     }
 
-    #[inline(never)]
     pub fn cut(&mut self, from: u64, to: u64, budget: &mut Budget) -> Result<bool> {
         match self {
             Map::Tree(tree) => tree.cut(from, to, budget),
@@ -169,7 +164,7 @@ impl<'a, 'call> Map<'a, 'call> {
 
 /// The block that `logical` is mapped to; `None` in a hole, and where it is unwritten.
 pub fn block_of(fs: &Rext4, device: Device<'_>, ip: &Ip<'_>, logical: u32) -> Result<Option<u64>> {
-    match Map::new(fs, device, ip)?.lookup(logical)? {
+    match Map::new(fs, device, ip, has_extents(ip)?).lookup(logical)? {
         Found::Run(run) if !run.unwritten => Ok(Some(run.start + u64::from(logical.saturating_sub(run.logical)))),
         _ => Ok(None),
     }
@@ -178,7 +173,7 @@ pub fn block_of(fs: &Rext4, device: Device<'_>, ip: &Ip<'_>, logical: u32) -> Re
 /// Allocates a block of metadata and maps it at `logical`. Also how many blocks that took in all: the file's tree may have
 /// grown.
 pub fn append<'c>(txn: &Txn<'c>, ip: &Ip<'c>, logical: u32) -> Result<(u64, u32)> {
-    let mut map = Map::edit(txn, ip, APPEND_CREDITS)?;
+    let mut map = Map::edit(txn, ip, APPEND_CREDITS, has_extents(ip)?);
     if let Found::Run(run) = map.lookup(logical)? {
         let what = format_args!("inode {}: block {logical} is mapped already, to {}", ip.ino, run.start);
         return Err(txn.fs.corrupt(txn.device, what));
@@ -215,7 +210,7 @@ pub fn truncate_step<'c>(txn: &Txn<'c>, ip: &Ip<'c>, from: u32) -> Result<Freed>
     if !mapped {
         return Ok(Freed { blocks: 0, done: true });
     }
-    let mut map = Map::edit(txn, ip, STEP_CREDITS.blocks)?;
+    let mut map = Map::edit(txn, ip, STEP_CREDITS.blocks, has_extents(ip)?);
     let done = map.cut(from.into(), END, &mut Budget::step())?;
     if let Map::Tree(tree) = &mut map
         && done

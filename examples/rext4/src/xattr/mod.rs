@@ -83,10 +83,10 @@ pub fn getxattr<'c>(
     let device = cx.device();
     let _lock = inode.map.lock();
     let ip = fs.ip(device, number(inode)?)?;
-    if let Some(area) = inline::area(fs, device, &ip)? {
-        if let Some(head) = area.find(index, name).map_err(|at| broken(fs, device, &ip, at))? {
-            return put_value(fs, device, &ip, &area, &head, value);
-        }
+    if let Some(area) = inline::area(fs, device, &ip)?
+        && let Some(head) = area.find(index, name).map_err(|at| broken(fs, device, &ip, at))?
+    {
+        return put_value(fs, device, &ip, &area, &head, value);
     }
     if let Some(block) = block::open(fs, device, &ip)? {
         let area = block::area(&block);

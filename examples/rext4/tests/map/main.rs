@@ -175,7 +175,7 @@ impl Image {
         credits.blocks += 1;
         let txn = Txn::begin(&self.fs, self.device(), credits);
         let ip = self.ip(INO);
-        let mut map = Map::edit(&txn, &ip, given)?;
+        let mut map = Map::edit(&txn, &ip, given, map::has_extents(&ip)?);
         let result = work(&mut map, &txn)?;
         let (taken, freed) = map.finish()?;
         txn.commit();
@@ -286,7 +286,7 @@ impl Image {
     fn read(&self, ino: u32) -> BTreeMap<u32, (u64, bool)> {
         self.disk.checked.borrow_mut().clear();
         let ip = self.ip(ino);
-        let mut map = Map::new(&self.fs, self.device(), &ip).unwrap();
+        let mut map = Map::new(&self.fs, self.device(), &ip, map::has_extents(&ip).unwrap());
         let (mut at, mut blocks) = (0u64, BTreeMap::new());
         while at < END {
             match map.lookup(at as u32).unwrap_or_else(|error| panic!("{error:?}: {:?}", self.disk.errors.borrow())) {
