@@ -197,6 +197,10 @@ s32 bento_block_read(struct bento_call *call, u64 number, struct bento_block *ou
 	if (unlikely(!bh))
 		return -ENOMEM;
 	if (unlikely(!buffer_uptodate(bh))) {
+		if (bento_stack_short_io(call)) {
+			brelse(bh);
+			return -ENOMEM;
+		}
 		/* What was verified is not what is read now. */
 		clear_bit(BENTO_BH_CHECKED, &bh->b_state);
 		if (bh_read(bh, REQ_META | REQ_PRIO) < 0) {
