@@ -534,7 +534,9 @@ int bento_disk_ready(struct bento_super *bs)
 	if (disk->journal && disk->journal_error)
 		jbd2_journal_update_sb_errno(disk->journal);
 	disk->journal_error = 0;
-	return 0;
+	/* That the device is in use is to be read from it, not only from the
+	 * journal, before anything else is in there. */
+	return bento_journal_empty(bs);
 }
 
 void bento_disk_exit(struct bento_super *bs)

@@ -465,7 +465,7 @@ struct bento_map_args {
 	uint32_t cap; /* of `extents` */
 	uint32_t count; /* out, or in for convert_extents: 1 */
 	uint32_t flags; /* BENTO_ALLOCATE_* */
-	uint32_t pad;
+	uint32_t slack; /* with WRITTEN: bytes at the range's end that are not the file's */
 	uint64_t reserved;
 };
 #define bento_map_extents_args bento_map_args

@@ -1205,7 +1205,7 @@ pub struct bento_map_args {
     pub cap: u32,
     pub count: u32,
     pub flags: u32,
-    pub pad: u32,
+    pub slack: u32,
     pub reserved: u64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
@@ -1234,8 +1234,8 @@ const _: () = {
         "Offset of field: bento_map_args::flags",
     ][::core::mem::offset_of!(bento_map_args, flags) - 40usize];
     [
-        "Offset of field: bento_map_args::pad",
-    ][::core::mem::offset_of!(bento_map_args, pad) - 44usize];
+        "Offset of field: bento_map_args::slack",
+    ][::core::mem::offset_of!(bento_map_args, slack) - 44usize];
     [
         "Offset of field: bento_map_args::reserved",
     ][::core::mem::offset_of!(bento_map_args, reserved) - 48usize];

@@ -84,7 +84,7 @@ impl FileSystem for BlockFs {
         how: Allocate,
         extents: &mut Extents,
     ) -> Result<()> {
-        assert_eq!(how, Allocate { written: true, reserved: 3 });
+        assert_eq!(how, Allocate { written: true, reserved: 3, end: 2560 - 12 });
         extents.push(Extent::Mapped { offset, len, addr: 1024, new: true })
     }
 
@@ -854,6 +854,7 @@ fn extents_are_in_order_and_without_gaps() {
     args.cap = 0;
     assert!(unsafe { map(mount.call, &raw mut args) } < 0);
 
+    args.slack = 12;
     (args.cap, args.len, args.flags, args.reserved) = (3, 512, BENTO_ALLOCATE_WRITTEN | BENTO_ALLOCATE_DELAYED, 3);
     args.extents = list.as_mut_ptr();
     assert_eq!(unsafe { OPS.allocate_extents.unwrap()(mount.call, &raw mut args) }, 0);

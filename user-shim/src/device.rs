@@ -126,11 +126,16 @@ impl Buf {
         self.flags.fetch_or(UPTODATE | CHECKED, Ordering::AcqRel);
     }
 
-    /// A copy. Nobody changes it meanwhile: the caller holds `stage`, or the transaction that may is locked.
-    pub fn copy_to(&self, out: &mut [u8]) {
-        let len = self.len.min(out.len());
-        // SAFETY: SAFETY.md C4: our bytes.
-        unsafe { out.as_mut_ptr().copy_from_nonoverlapping(self.data(), len) };
+    /// Appends a copy. Nobody changes it meanwhile: the caller holds `stage` and no transaction has the block, or the one
+    /// that has it is locked.
+    pub fn copy_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.len);
+        let end = out.len();
+        // SAFETY: SAFETY.md C4: our bytes, into room that was reserved for them.
+        unsafe {
+            out.as_mut_ptr().add(end).copy_from_nonoverlapping(self.data(), self.len);
+            out.set_len(end + self.len);
+        }
     }
 
     /// The same the other way round.

@@ -263,7 +263,7 @@ impl Inode {
             cap: answers.len() as u32,
             count: 0,
             flags,
-            pad: 0,
+            slack: 0,
             reserved: 0,
         }
     }
@@ -280,13 +280,14 @@ impl Inode {
         sb.check_extents(Op::map_extents, &asked, &answers, count)
     }
 
-    fn allocate(&self, caller: &Caller, asked: Range<u64>) -> Result<(Vec<Piece>, Option<Hold<'_>>)> {
+    fn allocate(&self, caller: &Caller, asked: Range<u64>, end: u64) -> Result<(Vec<Piece>, Option<Hold<'_>>)> {
         let sb = self.sb();
         if !sb.has(Op::allocate_extents) {
             return Err(Errno::EOPNOTSUPP);
         }
         let mut answers = [NONE; ANSWERS];
         let mut args = self.map_args(&asked, &mut answers, abi::BENTO_ALLOCATE_WRITTEN);
+        args.slack = (asked.end - end) as u32;
         let (done, hold) = sb.invoke_holding(Op::allocate_extents, |ops| ops.allocate_extents, caller, &mut args);
         let count = args.count;
         done?;
@@ -357,15 +358,17 @@ impl Inode {
             let end = self.sb().whole_blocks(&(size..size)).end;
             self.zero(caller, size..end.min(offset))?;
         }
-        let mut done = 0;
-        while done < bytes.len() {
-            match self.write_piece(caller, offset + done as u64, &bytes[done..]) {
-                Ok(written) => done += written,
-                Err(errno) if done == 0 => return Err(errno),
-                Err(_) => break,
-            }
+        // The size is there before the blocks are: whoever maps them stores how far the file goes with them.
+        let end = size.max(offset + bytes.len() as u64);
+        self.lock_attr().size = end;
+        let (mut done, mut result) = (0, Ok(()));
+        while done < bytes.len() && result.is_ok() {
+            result = self.write_piece(caller, offset + done as u64, &bytes[done..]).map(|written| done += written);
         }
-        Ok(done)
+        if result.is_err() && end > size {
+            self.lock_attr().size = if done > 0 { size.max(offset + done as u64) } else { size };
+        }
+        if done > 0 { Ok(done) } else { result.map(|()| 0) }
     }
 
     fn write_piece(&self, caller: &Caller, offset: u64, bytes: &[u8]) -> Result<usize> {
@@ -430,7 +433,7 @@ impl Inode {
         let range = offset..offset + bytes.len() as u64;
         let blocks = sb.whole_blocks(&range);
         // Until the bytes are there, the transaction does not commit, and this thread begins no other.
-        let (pieces, hold) = self.allocate(caller, blocks.clone())?;
+        let (pieces, hold) = self.allocate(caller, blocks.clone(), range.end)?;
         let mut done = 0;
         let mut result = Ok(());
         let mut unwritten = Vec::new();

@@ -322,6 +322,9 @@ impl Log {
         if logical == 0 {
             return refuse(Errno::EUCLEAN, "journal: it has no blocks");
         }
+        if raw.flags & abi::BENTO_JOURNAL_64BIT == 0 && device.blocks() > 1 << 32 {
+            return refuse(Errno::EINVAL, format!("journal: 32 bits are too few for {} blocks", device.blocks()));
+        }
         let mut superblock = vec![0; SUPER];
         let offset = runs.first().map_or(0, |run| run.physical) * u64::from(block);
         device

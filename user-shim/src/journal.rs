@@ -416,9 +416,7 @@ impl Journal {
             }
             device.seal(&buf, &sums);
             numbers.push(buf.number);
-            let at = bytes.len();
-            bytes.resize(at + size, 0);
-            buf.copy_to(&mut bytes[at..]);
+            buf.copy_to(&mut bytes);
             stage.checkpoint = tid;
             drop(stage);
             written.push(buf);
@@ -497,7 +495,6 @@ impl Journal {
             };
             let count = work.written.iter().position(enough).map_or(work.written.len(), |at| at + 1);
             let Some(last) = work.written.get(count - 1).map(|written| written.tid) else { return Ok(()) };
-            let size = device.block_size() as usize;
             let (mut bytes, mut places, mut copied) = (Vec::new(), Vec::new(), Vec::new());
             let mut busy = false;
             for buf in work.written.iter().take(count).flat_map(|written| &written.blocks) {
@@ -515,8 +512,7 @@ impl Journal {
                 if copied.last().is_some_and(|last| Arc::ptr_eq(last, buf)) {
                     continue;
                 }
-                bytes.resize(at + size, 0);
-                buf.copy_to(&mut bytes[at..]);
+                buf.copy_to(&mut bytes);
                 places.push((buf.number, at));
                 copied.push(Arc::clone(buf));
             }

@@ -58,6 +58,8 @@ pub struct Allocate {
     pub written: bool,
     /// So many blocks were counted as used already, when the range became dirty.
     pub reserved: u64,
+    /// Where the bytes end, if `written`: beyond the file's size when it is about to grow.
+    pub end: u64,
 }
 
 /// Where `map_extents` and `allocate_extents` put what they found, in order and without gaps.
@@ -104,7 +106,9 @@ impl<'call> Extents<'call> {
 
 impl Allocate {
     pub(crate) fn from_abi(args: &abi::bento_map_args) -> Allocate {
-        Allocate { written: args.flags & abi::BENTO_ALLOCATE_WRITTEN != 0, reserved: args.reserved }
+        let written = args.flags & abi::BENTO_ALLOCATE_WRITTEN != 0;
+        let end = args.offset.saturating_add(args.len).saturating_sub(args.slack.into());
+        Allocate { written, reserved: args.reserved, end: if written { end } else { 0 } }
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod ace;
 #[cfg(feature = "harness")]
 pub mod harness;
+pub mod image;
 pub mod mounted;
 pub mod ops;
 pub mod random;

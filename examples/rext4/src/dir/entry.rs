@@ -51,7 +51,7 @@ impl Entry {
     #[inline(always)]
     pub fn at(block: &Block<'_>, at: usize, end: usize) -> Result<Entry, Broken> {
         let entry = Entry::of(block.get(at).map_err(|_| Broken(at))?);
-        if entry.rec_len < TAIL || entry.rec_len % 4 != 0 || at + entry.rec_len > end {
+        if entry.rec_len < TAIL || !entry.rec_len.is_multiple_of(4) || at + entry.rec_len > end {
             return Err(Broken(at));
         }
         Ok(entry)

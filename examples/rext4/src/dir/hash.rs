@@ -52,7 +52,7 @@ impl Hasher {
                 (buf[0], buf[1])
             }
             // This one has no second half. Only the index is on the disk, so listings may take any.
-            _ => (self.legacy(name), fnv(name)),
+            LEGACY | 3.. => (self.legacy(name), fnv(name)),
         };
         let major = major & !1;
         Hash { major: if major == END { END - 2 } else { major }, minor }

@@ -44,7 +44,6 @@ pub struct Found<'call> {
     /// Offset of the entry before it in the block, or its own.
     before: usize,
     pub ino: u32,
-    pub kind: u8,
 }
 
 /// What a block of a directory is supposed to be.
@@ -225,7 +224,7 @@ impl<'a, 'call> Dir<'a, 'call> {
 
     fn find_in(&self, block: Block<'call>, name: &[u8]) -> Result<Option<Found<'call>>> {
         match entry::find(&block, self.end(), name) {
-            Ok(Some((at, before, entry))) => Ok(Some(Found { block, at, before, ino: entry.ino, kind: entry.kind })),
+            Ok(Some((at, before, entry))) => Ok(Some(Found { block, at, before, ino: entry.ino })),
             Ok(None) => Ok(None),
             Err(broken) => Err(self.broken(&block, broken)),
         }

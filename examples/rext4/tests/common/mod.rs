@@ -76,8 +76,20 @@ impl Image {
         Harness::mount_image::<Rext4>(&self.path, options).unwrap_or_else(|error| panic!("{}: {error:?}", self.what))
     }
 
+    /// The same image with other bytes.
+    pub fn with(&self, name: &str, bytes: &[u8]) -> Image {
+        let path = self.path.with_extension(name);
+        fs::write(&path, bytes).unwrap();
+        Image { path, what: format!("{} {name}", self.what) }
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.path).unwrap()
+    }
+
     pub fn mount_read_only(&self) -> Harness {
-        Harness::mount_device_read_only::<Rext4>(&self.path, "").unwrap_or_else(|error| panic!("{}: {error:?}", self.what))
+        Harness::mount_device_read_only::<Rext4>(&self.path, "")
+            .unwrap_or_else(|error| panic!("{}: {error:?}", self.what))
     }
 
     /// Unmounts, and lets the judge speak.
