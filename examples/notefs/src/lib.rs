@@ -29,12 +29,14 @@ const NANOSECONDS: usize = 16;
 const BITMAP: usize = 64;
 // ANCHOR_END: layout
 
+// ANCHOR: struct
 #[bento_fs(name = "notefs", version = 1, data = "extents", on_panic = "restart")]
 pub struct NoteFs {
     /// Held by whoever changes headers.
     #[state(skip)]
     headers: Mutex<()>,
 }
+// ANCHOR_END: struct
 
 /// Nothing is kept of an inode.
 #[derive(State)]
