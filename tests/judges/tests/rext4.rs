@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bento_judges::ace::{Oracle, Sequence, all_of_one, run, some_of_two};
-use bento_judges::harness::InProcess;
+use bento_judges::harness::{InProcess, use_it};
 use bento_judges::image;
 use bento_judges::mounted::Mounted;
 use bento_judges::ops::{At, Can, Generator, Op, TIMES, What};
-use bento_judges::random::Random;
 use bento_judges::tree::{Answer, Target};
 use bento_user_shim::{Harness, Image, SimDisk};
 use rext4::Rext4;
@@ -201,40 +200,4 @@ fn survives_damaged_images() {
     }
     assert!(mounted > 0);
     fs::remove_dir_all(&dir).unwrap();
-}
-
-/// Looks at everything and changes some of it; errors are as good as success.
-fn use_it(mount: &Harness, seed: u64) {
-    let mut target = InProcess::new(mount);
-    let (mut dirs, mut seen) = (vec![Vec::new()], 0);
-    while let Some(dir) = dirs.pop() {
-        let list = What::List { path: bento_judges::ops::Name(dir.clone()) };
-        let Ok(Answer::Names(names)) = target.apply(&Op { uid: 0, what: list }) else { continue };
-        for name in names {
-            let path = bento_judges::tree::join(&dir, &name.0);
-            let name = bento_judges::ops::Name(path.clone());
-            seen += 1;
-            if seen > 2000 || path.len() > 4000 {
-                return;
-            }
-            match target.apply(&Op { uid: 0, what: What::Stat { path: name } }) {
-                Ok(Answer::Node(node)) if node.mode & libc::S_IFMT == libc::S_IFDIR => dirs.push(path),
-                Ok(Answer::Node(node)) => {
-                    let mut random = Random::new(seed ^ seen);
-                    for offset in [0, random.below(node.size), node.size.saturating_sub(5000)] {
-                        let read = What::Read { file: At::Path(path.clone()), offset, len: 10_000 };
-                        let _ = target.apply(&Op { uid: 0, what: read });
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-    let mut generator = Generator::new(seed, Can { tmpfile: false, whiteout: false, ..Can::default() });
-    for _ in 0..150 {
-        let op = generator.make();
-        let answer = target.apply(&op);
-        generator.learn(&op, &answer);
-    }
-    let _ = mount.sync();
 }
