@@ -620,13 +620,10 @@ int bento_extents_resize(bento_idmap *idmap, struct inode *inode,
 	if (err)
 		return err;
 	truncate_setsize(inode, size);
-	if (size > old) {
-		err = bento_ask_setattr(idmap, inode, ia);
-	} else {
-		bento_map_change(inode);
-		err = bento_ask_setattr(idmap, inode, ia);
-		bento_map_changed(inode, beyond, LLONG_MAX, !err);
-	}
+	bento_map_change(inode);
+	err = bento_ask_setattr(idmap, inode, ia);
+	/* What was allocated beyond the end may stay when the file grows. */
+	bento_map_changed(inode, beyond, LLONG_MAX, !err && size < old);
 	/* What the device has, is what the file has: pages are gone. */
 	if (err)
 		i_size_write(inode, size > old ? old :
