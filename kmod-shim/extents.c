@@ -932,10 +932,12 @@ void bento_map_changed(struct inode *inode, loff_t start, loff_t end, bool hole)
 	struct bento_spare spare;
 	u64 surplus;
 
+	end = bento_block_up(inode, end);
 	bento_spare_fill(&spare);
 	spin_lock(&map->lock);
-	bento_map_set(inode, start, bento_block_up(inode, end),
-		      hole ? BENTO_PIECE_HOLE : BENTO_PIECE_UNKNOWN, 0, &spare);
+	if (start < end)
+		bento_map_set(inode, start, end,
+			      hole ? BENTO_PIECE_HOLE : BENTO_PIECE_UNKNOWN, 0, &spare);
 	bento_map_stale(map);
 	surplus = bento_map_surplus(map);
 	spin_unlock(&map->lock);

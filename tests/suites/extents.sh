@@ -33,14 +33,14 @@ sync
 same "all blocks are free" "$free" "$(free)"
 
 # The instance panics after an allocation, and before a conversion: it is restarted, nothing is lost.
-check "panics" mount -o remount,panics=7 $dir
+check "panics" mount -o remount,panics=7 "$BENTO_DISK0" $dir
 echo 100000 > "$(echo /sys/fs/bento/extentfs/*:*/restart_limit)"
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     head -c $((i * 50000)) /dev/urandom > /tmp/was-$i
     check "write $i while it panics" cp /tmp/was-$i $dir/is-$i
     sync $dir/is-$i
 done
-check "no more panics" mount -o remount,panics=0 $dir
+check "no more panics" mount -o remount,panics=0 "$BENTO_DISK0" $dir
 sync
 echo 3 > /proc/sys/vm/drop_caches
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
