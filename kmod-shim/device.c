@@ -63,7 +63,8 @@ s32 bento_device_block_size(struct bento_call *call, u32 size)
 		return -EINVAL;
 	if (size == bs->sb->s_blocksize)
 		return 0;
-	if (kc->nblocks || kc->tx || bs->disk.journal)
+	/* Checksums have been compared with the size it has. */
+	if (kc->nblocks || kc->tx || bs->disk.journal || bs->disk.sum_count)
 		return -EBUSY;
 	if (bs->live || !is_power_of_2(size) || size < 512 || size > PAGE_SIZE) {
 		bento_msg(bs, KERN_ERR, "a block size of %u bytes cannot be had", size);

@@ -556,6 +556,22 @@ void bento_disk_exit(struct bento_super *bs)
 	disk->sum_count = 0;
 }
 
+bool bento_disk_stop(struct bento_super *bs, const char *why)
+{
+	struct bento_disk *disk = &bs->disk;
+
+	if (xchg(&disk->failed, true))
+		return false;
+	WRITE_ONCE(disk->writable, false);
+	if (bs->live && !sb_rdonly(bs->sb)) {
+		bento_msg(bs, KERN_ERR, "read-only from now on: %s", why);
+		/* Before others see this, nothing more begins. */
+		smp_wmb();
+		bs->sb->s_flags |= SB_RDONLY;
+	}
+	return true;
+}
+
 void bento_fail(struct bento_call *call, u32 what)
 {
 	struct bento_super *bs = call->sb;
@@ -568,16 +584,8 @@ void bento_fail(struct bento_call *call, u32 what)
 	if (what == BENTO_FAIL_PANIC)
 		panic("bento: %s(%s): the file system is corrupt, and errors=panic asks for this",
 		      bs->fs->name, bs->source ?: "none");
-	if (what != BENTO_FAIL_RDONLY || xchg(&disk->failed, true))
-		return;
-	WRITE_ONCE(disk->writable, false);
-	if (disk->journal)
+	if (what == BENTO_FAIL_RDONLY && bento_disk_stop(bs, "the file system is corrupt") &&
+	    disk->journal)
 		jbd2_journal_abort(disk->journal, -EIO);
-	if (bs->live && !sb_rdonly(bs->sb)) {
-		bento_msg(bs, KERN_ERR, "read-only from now on");
-		/* What has begun to write ends before others see this. */
-		smp_wmb();
-		bs->sb->s_flags |= SB_RDONLY;
-	}
 }
 EXPORT_SYMBOL_GPL(bento_fail);

@@ -115,8 +115,11 @@ static int bento_tx_start(struct bento_call *call, struct bento_tx *tx)
 		return -ENOSPC;
 	}
 	handle = jbd2__journal_start(journal, tx->blocks, 0, tx->revokes, GFP_NOFS, 0, 0);
-	if (IS_ERR(handle))
+	if (IS_ERR(handle)) {
+		if (is_journal_aborted(journal))
+			bento_disk_stop(call->sb, "its journal has stopped");
 		return PTR_ERR(handle);
+	}
 	tx->handle = handle;
 	return 0;
 }

@@ -362,7 +362,7 @@ pub static HANDLERS: &[Row] = &[
     row(
         FILES,
         "fn allocate_extents(&self, cx: &Context<Self>, inode: &Inode<Self>, offset: u64, len: u64, how: Allocate, extents: &mut Extents) -> Result<()>",
-        "Allocates what is not allocated yet of a range; may stop early. (`data = \"extents\"`)",
+        "Allocates what is not allocated yet of a range; may stop early, and an error means that none of it was allocated. With `how.written`, what was unwritten in the range is data afterwards as well. (`data = \"extents\"`)",
     )
     .needs(&[
         ("map_extents", "what was allocated could never be found again"),

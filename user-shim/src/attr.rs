@@ -74,17 +74,26 @@ impl Inode {
                     valid |= abi::BENTO_ATTR_MTIME;
                 }
             }
-            self.prepare_resize(attr.size);
+            self.prepare_resize(caller, attr.size)?;
         }
-        if sb.has(Op::setattr) {
+        // Times alone are stored with the next write of the inode, as those of written bytes are.
+        let times = abi::BENTO_ATTR_ATIME | abi::BENTO_ATTR_MTIME | abi::BENTO_ATTR_CTIME;
+        let later = sb.is_extents() && valid & !times == 0 && sb.has(Op::write_inode);
+        let asked = sb.has(Op::setattr) && !later;
+        if asked {
             let mut args = abi::bento_setattr_args { inode: self.as_raw(), attr: &attr, valid, pad: 0 };
-            sb.invoke(Op::setattr, |ops| ops.setattr, caller, &mut args)?;
+            let done = sb.invoke(Op::setattr, |ops| ops.setattr, caller, &mut args);
+            if resize {
+                // A truncation goes in steps: even one that failed may have come half-way.
+                self.forget_extents(0..u64::MAX);
+            }
+            done?;
         }
         if resize {
-            self.apply_resize(attr.size);
+            self.apply_resize(attr.size)?;
         }
         // On a device the handler has staged what became of it.
-        if !sb.is_extents() || !sb.has(Op::setattr) {
+        if !sb.is_extents() || !asked {
             self.change(|own| {
                 apply(own, &attr, valid);
                 if resize && valid & abi::BENTO_ATTR_MTIME == 0 {
@@ -296,6 +305,10 @@ pub fn apply_staged(ledger: &mut crate::call::Ledger<'_>, inode: &Inode, new: &a
         inode.repin(nlink);
     }
     if inode.ino() == 0 {
+        return;
+    }
+    if !matches!(ledger.op, Op::ioctl | Op::fileattr_set) {
+        // Whoever asked for anything else knows which inodes that changes.
         return;
     }
     ledger.after.changed.push(inode.ino());

@@ -69,7 +69,7 @@ mod tests {
     fn the_well_known_value() {
         assert_eq!(!crc32c(!0, b"123456789"), 0xe306_9283);
         assert_eq!(!software(!0, b"123456789"), 0xe306_9283);
-        let bytes: Vec<u8> = (0..1031u32).map(|n| (n * 7 >> 2) as u8).collect();
+        let bytes: Vec<u8> = (0..1031u32).map(|n| ((n * 7) >> 2) as u8).collect();
         for len in [0, 1, 7, 8, 9, 63, 1031] {
             assert_eq!(crc32c(5, &bytes[..len]), software(5, &bytes[..len]));
         }

@@ -228,6 +228,9 @@ impl Super {
         }
         if self.is_extents() {
             // The handler has staged what became of both.
+            if inode.is_file() {
+                inode.knows_empty();
+            }
             return Ok(inode);
         }
         if op == Op::symlink {
@@ -251,7 +254,9 @@ impl Super {
         let result = self.invoke(Op::tmpfile, |ops| ops.tmpfile, caller, &mut args);
         let assigned = args.node.assigned;
         let inode = making.finish(self, Op::tmpfile, result, assigned)?;
-        if !self.is_extents() {
+        if self.is_extents() {
+            inode.knows_empty();
+        } else {
             inode.set_nlink(|_| 0);
         }
         Ok(inode)

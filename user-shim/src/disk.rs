@@ -82,6 +82,11 @@ impl FileDisk {
     pub fn open(path: &Path, read_only: bool) -> Result<FileDisk> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(!read_only).open(path).map_err(|error| errno(&error))?;
+        FileDisk::over(file, read_only)
+    }
+
+    /// What is open already.
+    pub fn over(file: File, read_only: bool) -> Result<FileDisk> {
         let meta = file.metadata().map_err(|error| errno(&error))?;
         let block_device = meta.file_type().is_block_device();
         if !meta.is_file() && !block_device {

@@ -10,7 +10,7 @@ use bento::errno::{Errno, Result};
 use bento::fs::Op;
 
 use crate::caller::Caller;
-use crate::inode::{Inode, inode_args};
+use crate::inode::{DIRTY_SIZE, Inode, inode_args};
 use crate::pages::{PAGE, Pages};
 
 /// Most bytes one `write` call takes.
@@ -64,25 +64,43 @@ impl Inode {
 
     /// Reads up to `len` bytes; fewer at the end of the file. The caller holds `rwsem`.
     pub fn read(&self, caller: &Caller, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        self.read_to(caller, offset, len, &mut out)?;
+        Ok(out)
+    }
+
+    /// The same into a buffer, which is as long as what was read then.
+    pub fn read_to(&self, caller: &Caller, offset: u64, len: usize, out: &mut Vec<u8>) -> Result<()> {
         let sb = self.sb();
-        if !sb.is_resident() && !sb.has(Op::read) {
+        if !sb.is_resident() && !sb.is_extents() && !sb.has(Op::read) {
             return Err(Errno::EINVAL);
         }
         let size = self.size();
         let end = offset.saturating_add(len as u64).min(size);
-        if offset >= end {
-            return Ok(Vec::new());
+        let len = end.saturating_sub(offset) as usize;
+        if sb.is_extents() {
+            // All of it is written below.
+            out.resize(len, 0);
+            self.read_extents(caller, offset, out)?;
+            if len > 0 && !sb.is_read_only() {
+                self.accessed(sb.now());
+            }
+            return Ok(());
         }
-        let mut out = vec![0; (end - offset) as usize];
+        out.clear();
+        out.resize(len, 0);
+        if len == 0 {
+            return Ok(());
+        }
         if sb.is_resident() {
-            self.pages().read(offset, &mut out);
+            self.pages().read(offset, out);
         } else if self.keeps_pages() {
             self.fill(caller, offset..end, READ_AHEAD)?;
-            self.pages().read(offset, &mut out);
+            self.pages().read(offset, out);
         } else {
-            self.call_read(caller, offset, &mut out)?;
+            self.call_read(caller, offset, out)?;
         }
-        Ok(out)
+        Ok(())
     }
 
     /// One `read` call for the whole of `out`; what is not put is zero.
@@ -121,7 +139,7 @@ impl Inode {
     /// Writes; how many bytes went in. The caller holds `rwsem` for writing.
     pub fn write(&self, caller: &Caller, offset: u64, bytes: &[u8]) -> Result<usize> {
         let sb = self.sb();
-        if !sb.is_resident() && !sb.has(Op::write) {
+        if !sb.is_resident() && !sb.is_extents() && !sb.has(Op::write) {
             return Err(Errno::EINVAL);
         }
         let most = sb.settings().max_file_size;
@@ -133,6 +151,11 @@ impl Inode {
         }
         let room = usize::try_from(most - offset).unwrap_or(usize::MAX);
         let bytes = &bytes[..bytes.len().min(room)];
+        if sb.is_extents() {
+            let written = self.write_extents(caller, offset, bytes)?;
+            self.written(offset + written as u64, sb.now());
+            return Ok(written);
+        }
         let written = if sb.is_resident() {
             self.write_resident(offset, bytes)?
         } else if self.keeps_pages() {
@@ -233,7 +256,9 @@ impl Inode {
         let sb = self.sb();
         let _ = self.flush_pages();
         self.take_write_error()?;
-        self.write_back(true)?;
+        if !datasync || !sb.is_extents() || self.has(DIRTY_SIZE) {
+            self.write_back(true)?;
+        }
         if sb.has(Op::fsync) {
             let mut args = inode_args(self.as_raw());
             args.flags = datasync.into();
@@ -279,19 +304,31 @@ impl Inode {
 
     /// Before a handler is asked to cut a file: nothing may be dirty past the new end, or a later write-back would bring
     /// the bytes back. A failure is kept for `fsync`.
-    pub fn prepare_resize(&self, size: u64) {
+    pub fn prepare_resize(&self, caller: &Caller, size: u64) -> Result<()> {
+        if self.sb().is_extents() {
+            return self.zero_tail(caller, size);
+        }
         if !self.sb().is_resident() && size < self.size() {
             let _ = self.flush_pages();
         }
+        Ok(())
     }
 
-    pub fn apply_resize(&self, size: u64) {
+    pub fn apply_resize(&self, size: u64) -> Result<()> {
+        let sb = self.sb();
+        if sb.is_extents() {
+            return match self.size() {
+                staged if staged == size => Ok(()),
+                staged => Err(sb.bad(Op::setattr, format_args!("left the size at {staged}, asked for {size}"))),
+            };
+        }
         let mut pages = self.pages();
         let before = pages.count();
         pages.truncate(size);
         let after = pages.count();
         drop(pages);
         self.uncharge_pages(before - after);
+        Ok(())
     }
 
     fn uncharge_pages(&self, pages: u64) {
@@ -324,13 +361,14 @@ impl Inode {
         }
         self.check_append_only()?;
         let size = self.size_after(mode, offset, len)?;
+        if sb.is_extents() {
+            return self.fallocate_extents(caller, mode, offset, len, size);
+        }
         if !sb.is_resident() && mode & (SHIFTS | CLEARS) != 0 {
             let _ = self.flush_pages();
         }
         if sb.has(Op::fallocate) {
-            let mut args = inode_args(self.as_raw());
-            (args.flags, args.a, args.b) = (mode as u32, offset, len);
-            sb.invoke(Op::fallocate, |ops| ops.fallocate, caller, &mut args)?;
+            self.call_fallocate(caller, mode, offset, len)?;
         }
         if sb.is_resident() {
             self.fallocate_resident(mode & !libc::FALLOC_FL_KEEP_SIZE, offset, len)?;
@@ -342,11 +380,33 @@ impl Inode {
                 _ => pages.invalidate(offset - offset % PAGE..u64::MAX),
             }
         }
-        if !sb.is_extents() {
-            let now = sb.now();
-            self.change(|attr| (attr.size, attr.mtime, attr.ctime) = (size, now, now));
-        }
+        let now = sb.now();
+        self.change(|attr| (attr.size, attr.mtime, attr.ctime) = (size, now, now));
         Ok(())
+    }
+
+    pub fn call_fallocate(&self, caller: &Caller, mode: i32, offset: u64, len: u64) -> Result<()> {
+        let mut args = inode_args(self.as_raw());
+        (args.flags, args.a, args.b) = (mode as u32, offset, len);
+        self.sb().invoke(Op::fallocate, |ops| ops.fallocate, caller, &mut args).map(drop)
+    }
+
+    /// The handler moves blocks and stages the size; what it cannot do by whole blocks is done here first.
+    fn fallocate_extents(&self, caller: &Caller, mode: i32, offset: u64, len: u64, size: u64) -> Result<()> {
+        const CLEARS: i32 = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE;
+        if self.sb().is_read_only() {
+            return Err(Errno::EROFS);
+        }
+        if mode & CLEARS != 0 {
+            self.zero_edges(caller, offset..offset + len)?;
+        }
+        if size > self.size() {
+            self.zero_tail(caller, size)?;
+        }
+        let done = self.call_fallocate(caller, mode, offset, len);
+        // Whether it failed or not: it may have come half-way.
+        self.forget_extents(0..u64::MAX);
+        done
     }
 
     fn size_after(&self, mode: i32, offset: u64, len: u64) -> Result<u64> {
@@ -410,6 +470,8 @@ impl Inode {
         let found = if sb.is_resident() {
             let pages = self.pages();
             if data { pages.next_data(offset).unwrap_or(size) } else { pages.next_hole(offset) }
+        } else if sb.is_extents() && !sb.has(Op::seek) {
+            self.seek_extents(caller, offset, data, size)?
         } else if sb.has(Op::seek) {
             self.flush_pages()?;
             let mut args = inode_args(self.as_raw());

@@ -392,8 +392,8 @@ unsafe extern "C" fn state_put(
 /// Does `then` with the ledger of the call in progress, of a mount with a device.
 fn on_device(then: impl FnOnce(&mut Ledger<'_>, &Device) -> Result<()>) -> i32 {
     let done = with_ledger(|ledger| {
-        let device = std::sync::Arc::clone(ledger.device()?);
-        then(ledger, &device)
+        let device = ledger.device()?;
+        then(ledger, device)
     });
     errno(done.unwrap_or(Err(Errno::EINVAL)))
 }
@@ -498,9 +498,22 @@ unsafe extern "C" fn journal_open(_call: *mut abi::bento_call, journal: *mut abi
         // SAFETY: SAFETY.md C1, C4: this call's, lent for writing.
         let journal = unsafe { &mut *journal };
         (journal.replayed, journal.error) = (0, 0);
+        // Below a live mount it is open already.
         if !ledger.sb.is_mounted() {
-            ledger.sb.log(abi::BENTO_LOG_ERR, format_args!("journals are not supported yet"));
-            return Err(Errno::EOPNOTSUPP);
+            let runs = match journal.runs.is_null() || journal.count == 0 {
+                true => &[],
+                // SAFETY: SAFETY.md C1: this call's.
+                false => unsafe { std::slice::from_raw_parts(journal.runs, journal.count) },
+            };
+            let opened = device.journal.open(device, journal, runs).map_err(|(errno, why)| {
+                ledger.sb.log(abi::BENTO_LOG_ERR, format_args!("{why}"));
+                errno
+            })?;
+            (journal.replayed, journal.error) = (opened.replayed, opened.error);
+            if opened.replayed > 0 {
+                let count = opened.replayed;
+                ledger.sb.log(abi::BENTO_LOG_INFO, format_args!("journal: {count} transactions replayed"));
+            }
         }
         journal.max_credits = device.journal.max_credits();
         Ok(())
@@ -571,7 +584,7 @@ unsafe extern "C" fn tx_id(_call: *mut abi::bento_call) -> u64 {
 unsafe extern "C" fn tx_is_committed(_call: *mut abi::bento_call, id: u64) -> i32 {
     let mut committed = false;
     on_device(|_, device| {
-        committed = device.journal.is_committed(id);
+        committed = device.journal.is_durable(id);
         Ok(())
     });
     committed.into()
@@ -594,7 +607,7 @@ unsafe extern "C" fn fail(_call: *mut abi::bento_call, what: u32) {
                 format_args!("{} found the file system corrupt: it is read-only from now on", ledger.op.name()),
             );
         }
-        device.journal.abort(Errno::EUCLEAN);
+        device.journal.fail(device, Errno::EUCLEAN);
         Ok(())
     });
 }

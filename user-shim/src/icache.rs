@@ -160,15 +160,15 @@ impl Table {
         idle.iter().filter(|inode| self.evict(inode)).count()
     }
 
-    /// At unmount: pins go, and with `force` every reference the kernel still had.
-    pub fn release_all(&self, force: bool) {
-        for entry in held(&self.map).values() {
+    /// At unmount: pins go, and with `force` every reference the kernel still had. The mount's own is that of `root`.
+    pub fn release_all(&self, force: bool, root: u64) {
+        for (ino, entry) in held(&self.map).iter() {
             if let Entry::Live(inode) = entry {
                 if inode.clear(PINNED) {
                     inode.count.fetch_sub(1, Ordering::AcqRel);
                 }
                 if force {
-                    inode.count.store(0, Ordering::Release);
+                    inode.count.store(usize::from(*ino == root), Ordering::Release);
                 }
             }
         }

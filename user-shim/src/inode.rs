@@ -16,6 +16,7 @@ use bento::fs::Op;
 
 use crate::acl::Acl;
 use crate::caller::Caller;
+use crate::extents::Map;
 use crate::pages::{PAGE, Pages};
 use crate::slot::{Health, Migration};
 use crate::superblock::Super;
@@ -26,6 +27,10 @@ pub(crate) const COUNTED: u32 = 4;
 pub(crate) const DIRTY: u32 = 8;
 /// Out of the cache for good; its data are gone.
 pub(crate) const DEAD: u32 = 16;
+/// Dirty in more than its times.
+pub(crate) const DIRTY_SIZE: u32 = 32;
+/// In the list of dirty inodes.
+const LISTED: u32 = 64;
 
 /// One inode. The first field is what Rust sees.
 #[repr(C)]
@@ -40,6 +45,8 @@ pub struct Inode {
     link: OnceLock<Box<[u8]>>,
     acl: Mutex<AclCache>,
     pub pages: Mutex<Pages>,
+    /// Where its bytes lie on the device.
+    pub(crate) extents: Mutex<Map>,
     /// A write error that no fsync or close has reported yet.
     write_error: Mutex<Option<Errno>>,
     pub(crate) migration: Migration,
@@ -125,6 +132,7 @@ impl Inode {
             link: OnceLock::new(),
             acl: Mutex::new(AclCache::default()),
             pages: Mutex::new(Pages::default()),
+            extents: Mutex::new(Map::default()),
             write_error: Mutex::new(None),
             migration: Migration::new(),
             poisoned_from: AtomicU32::new(0),
@@ -304,13 +312,52 @@ impl Inode {
     /// Changes attributes and marks the inode dirty.
     pub fn change<T>(&self, change: impl FnOnce(&mut abi::bento_attr) -> T) -> T {
         let result = change(&mut self.lock_attr());
-        self.set(DIRTY);
+        self.set(DIRTY | DIRTY_SIZE);
+        self.list();
         result
     }
 
     /// mtime and ctime are now: a directory whose entries changed, a file whose bytes did.
     pub fn touch(&self, now: abi::bento_time) {
         self.change(|attr| (attr.mtime, attr.ctime) = (now, now));
+    }
+
+    /// The same after bytes were written up to `end`.
+    pub fn written(&self, end: u64, now: abi::bento_time) {
+        let grown = {
+            let mut attr = self.lock_attr();
+            (attr.mtime, attr.ctime) = (now, now);
+            let grown = end > attr.size;
+            // Here bytes reach the device when they are written.
+            (attr.size, attr.disk_size) = (attr.size.max(end), attr.disk_size.max(end));
+            grown
+        };
+        self.set(if grown { DIRTY | DIRTY_SIZE } else { DIRTY });
+        self.list();
+    }
+
+    /// It has been read: now and then its atime says so, and is stored when something else is.
+    pub fn accessed(&self, now: abi::bento_time) {
+        const DAY: i64 = 24 * 60 * 60;
+        let mut attr = self.lock_attr();
+        let at = |time: abi::bento_time| (time.sec, time.nsec);
+        let before = at(attr.atime);
+        if before <= at(attr.mtime) || before <= at(attr.ctime) || before.0 <= now.sec - DAY {
+            attr.atime = now;
+            self.set(DIRTY);
+        }
+    }
+
+    /// To be written when its time comes.
+    fn list(&self) {
+        if self.sb.is_extents() && self.ino() != 0 && !self.set(LISTED) {
+            self.sb.dirty.push(self.ino());
+        }
+    }
+
+    /// Out of the list: who took it writes it.
+    pub(crate) fn unlist(&self) {
+        self.clear(LISTED);
     }
 
     pub fn touch_ctime(&self, now: abi::bento_time) {
@@ -378,6 +425,7 @@ impl Inode {
         if !self.sb.is_resident() {
             let end = if len == 0 { u64::MAX } else { offset.saturating_add(len) };
             held(&self.pages).invalidate(offset..end);
+            self.forget_extents(0..u64::MAX);
         }
         self.forget_acls();
         self.sb.front.invalidate(self.ino(), offset, len);
@@ -385,14 +433,19 @@ impl Inode {
 
     /// Writes attributes back, if they changed and there is a handler.
     pub fn write_back(&self, wait: bool) -> Result<()> {
-        if !self.clear(DIRTY) || !self.sb.has(Op::write_inode) {
+        if !self.clear(DIRTY | DIRTY_SIZE) || !self.sb.has(Op::write_inode) {
             return Ok(());
+        }
+        if self.sb.is_extents() && self.sb.is_read_only() {
+            // It became so below: nothing is written any more.
+            return Err(Errno::EROFS);
         }
         let mut args = inode_args(self.as_raw());
         args.flags = wait.into();
         let written = self.sb.invoke(Op::write_inode, |ops| ops.write_inode, &Caller::ROOT, &mut args);
         if written.is_err() {
-            self.set(DIRTY);
+            self.set(DIRTY | DIRTY_SIZE);
+            self.list();
         }
         written.map(drop)
     }

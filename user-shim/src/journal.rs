@@ -6,19 +6,24 @@
 //! Locks: `work` (one commit or checkpoint at a time), then `state`, then a block's stage. No lock but `work` is held
 //! while the device is busy.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use bento::abi;
 use bento::errno::{Errno, Result};
 
 use crate::device::{Buf, Device, Numbers};
 use crate::inode::held;
+use crate::jbd2::{Log, Opened, Refusal};
 
 /// How long changes wait for company, unless the mount says otherwise.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Most blocks of a transaction where there is no journal.
 const UNBOUND: u32 = 8192;
+/// Most of one in a journal, however large that is.
+const MOST: u32 = 16384;
 
 /// The running transaction.
 #[derive(Default)]
@@ -28,6 +33,8 @@ struct Running {
     handles: usize,
     /// Blocks that they may still add.
     credits: u64,
+    /// Blocks that its handles free, or may.
+    revokes: u64,
     /// All of them were in it once; some have left.
     blocks: Vec<Arc<Buf>>,
     /// Freed metadata blocks.
@@ -50,6 +57,10 @@ struct State {
     committing: u64,
     aborted: Option<Errno>,
     max_credits: u32,
+    /// Blocks of the log that no transaction has.
+    room: u64,
+    /// What a transaction costs there.
+    cost: Option<Cost>,
     interval: Duration,
     /// The timer's thread is to end.
     stop: bool,
@@ -67,19 +78,56 @@ impl Default for State {
             committing: 0,
             aborted: None,
             max_credits: UNBOUND,
+            room: u64::MAX,
+            cost: None,
             interval: INTERVAL,
             stop: false,
         }
     }
 }
 
+/// Blocks of the log that so many changed and so many freed blocks take.
+#[derive(Clone, Copy)]
+struct Cost {
+    tags: u64,
+    revokes: u64,
+}
+
+impl Cost {
+    fn of(self, blocks: u64, revokes: u64) -> u64 {
+        blocks + blocks.div_ceil(self.tags) + revokes.div_ceil(self.revokes) + 1
+    }
+}
+
+/// What only a commit or a checkpoint touches.
+#[derive(Default)]
+struct Work {
+    log: Option<Log>,
+    /// Transactions in the log, the oldest first.
+    written: VecDeque<Written>,
+}
+
+/// A transaction in the log with blocks that may not be at their places.
+struct Written {
+    tid: u64,
+    sequence: u32,
+    start: u32,
+    count: u32,
+    blocks: Vec<Arc<Buf>>,
+}
+
 #[derive(Default)]
 pub struct Journal {
     state: Mutex<State>,
     changed: Condvar,
-    work: Mutex<()>,
+    work: Mutex<Work>,
     /// For reading without the lock.
     committed: AtomicU64,
+    /// There is a log on the device.
+    logged: AtomicBool,
+    no_barrier: AtomicBool,
+    /// Where the log lies.
+    area: OnceLock<Vec<abi::bento_run>>,
 }
 
 /// File data that a transaction waits for: let go when they have been written.
@@ -91,6 +139,18 @@ pub struct Hold<'a> {
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
         self.journal.let_go(self.tid);
+    }
+}
+
+impl State {
+    /// Is there room for a handle, on top of what others have asked for?
+    fn has_room(&self, credits: u64, revokes: u64) -> bool {
+        let (blocks, freed) = match &self.running {
+            Some(running) => (running.blocks.len() as u64 + running.credits, running.revokes),
+            None => (0, 0),
+        };
+        let cost = self.cost.map_or(0, |cost| cost.of(blocks + credits, freed + revokes));
+        blocks + credits <= u64::from(self.max_credits) && cost <= self.room
     }
 }
 
@@ -106,6 +166,12 @@ impl Journal {
     /// Is there anything that is not at its place, or about to change?
     pub fn is_busy(&self) -> bool {
         self.state().running.as_ref().is_some_and(|running| running.handles > 0 || !running.blocks.is_empty())
+    }
+
+    /// Does the log lie there?
+    pub fn covers(&self, number: u64, count: u64) -> bool {
+        let runs = self.area.get().map_or(&[][..], Vec::as_slice);
+        runs.iter().any(|run| number < run.physical + run.count && run.physical < number.saturating_add(count))
     }
 
     pub fn aborted(&self) -> Option<Errno> {
@@ -124,14 +190,15 @@ impl Journal {
 
     // ---- handles ----
 
-    /// A handle that may change `credits` blocks: the transaction it is part of. `waits`: may it wait for a commit?
-    pub fn begin(&self, device: &Device, credits: u64, waits: bool) -> Result<u64> {
+    /// A handle that may change `credits` blocks and free `revokes`: the transaction it is part of. `waits`: may it wait
+    /// for a commit?
+    pub fn begin(&self, device: &Device, credits: u64, revokes: u64, waits: bool) -> Result<u64> {
         let mut state = self.state();
         loop {
             if state.aborted.is_some() || state.frozen {
                 return Err(Errno::EROFS);
             }
-            if credits > u64::from(state.max_credits) {
+            if credits > u64::from(state.max_credits) || revokes > u64::from(state.max_credits) * 16 {
                 return Err(Errno::ENOSPC);
             }
             if state.locked {
@@ -141,39 +208,49 @@ impl Journal {
                 state = self.wait(state);
                 continue;
             }
-            let State { running, next, max_credits, .. } = &mut *state;
-            let running = running.get_or_insert_with(|| {
-                let tid = *next;
-                *next += 1;
-                Running { tid, began: Some(Instant::now()), ..Running::default() }
-            });
-            if running.blocks.len() as u64 + running.credits + credits <= u64::from(*max_credits) {
+            if state.has_room(credits, revokes) {
+                let State { running, next, .. } = &mut *state;
+                let running = running.get_or_insert_with(|| {
+                    let tid = *next;
+                    *next += 1;
+                    Running { tid, began: Some(Instant::now()), ..Running::default() }
+                });
                 running.handles += 1;
                 running.credits += credits;
+                running.revokes += revokes;
                 return Ok(running.tid);
             }
-            let full = running.tid;
             drop(state);
             if !waits {
                 return Err(Errno::ENOSPC);
             }
-            self.commit(device, full)?;
+            self.make_room(device, credits, revokes)?;
             state = self.state();
         }
     }
 
     /// More credits for a handle of the running transaction.
-    pub fn extend(&self, credits: u64) -> Result<()> {
+    pub fn extend(&self, credits: u64, revokes: u64) -> Result<()> {
         let mut state = self.state();
         if state.aborted.is_some() {
             return Err(Errno::EROFS);
         }
-        let most = u64::from(state.max_credits);
-        let Some(running) = &mut state.running else { return Err(Errno::EINVAL) };
-        if running.blocks.len() as u64 + running.credits + credits > most {
+        if !state.has_room(credits, revokes) {
             return Err(Errno::ENOSPC);
         }
+        let Some(running) = &mut state.running else { return Err(Errno::EINVAL) };
         running.credits += credits;
+        running.revokes += revokes;
+        Ok(())
+    }
+
+    /// The running transaction is full, or the log is.
+    fn make_room(&self, device: &Device, credits: u64, revokes: u64) -> Result<()> {
+        let mut work = held(&self.work);
+        if !self.state().has_room(credits, revokes) {
+            self.commit_running(device, &mut work)?;
+            self.checkpoint_some(device, &mut work)?;
+        }
         Ok(())
     }
 
@@ -240,13 +317,14 @@ impl Journal {
         }
     }
 
-    /// The handle ends; with `hold`, data of its are still to be written.
-    pub fn end(&self, tid: u64, unused: u64, hold: bool) {
+    /// The handle ends, with credits left; with `hold`, data of its are still to be written.
+    pub fn end(&self, tid: u64, unused: u64, unused_revokes: u64, hold: bool) {
         let mut state = self.state();
         let locked = state.locked;
         let Some(running) = state.running.as_mut().filter(|running| running.tid == tid) else { return };
         running.handles = running.handles.saturating_sub(1);
         running.credits = running.credits.saturating_sub(unused);
+        running.revokes = running.revokes.saturating_sub(unused_revokes);
         running.holds += usize::from(hold);
         if running.handles == 0 && locked {
             drop(state);
@@ -276,29 +354,37 @@ impl Journal {
         self.committed.load(Ordering::Acquire) >= tid
     }
 
+    /// The same as file systems see it: without a journal there is nothing to wait for.
+    pub fn is_durable(&self, tid: u64) -> bool {
+        !self.logged.load(Ordering::Acquire) || self.is_committed(tid)
+    }
+
     /// Waits until `tid` is durable, which this thread sees to itself unless another is at it.
     pub fn commit(&self, device: &Device, tid: u64) -> Result<()> {
         if self.is_committed(tid) {
             return Ok(());
         }
-        let _work = held(&self.work);
+        let mut work = held(&self.work);
         while !self.is_committed(tid) {
-            self.commit_running(device)?;
+            self.commit_running(device, &mut work)?;
         }
         Ok(())
     }
 
     /// Commits what there is; whether that has flushed the device.
     pub fn commit_all(&self, device: &Device) -> Result<bool> {
-        let _work = held(&self.work);
-        self.commit_running(device)
+        self.commit_running(device, &mut held(&self.work))
     }
 
-    /// The caller holds `work`.
-    fn commit_running(&self, device: &Device) -> Result<bool> {
+    /// What was written without a transaction is there for good.
+    pub fn flush(&self, device: &Device) -> Result<()> {
+        if self.no_barrier.load(Ordering::Acquire) { Ok(()) } else { device.flush() }
+    }
+
+    fn commit_running(&self, device: &Device, work: &mut Work) -> Result<bool> {
         let mut state = self.state();
-        if let Some(why) = state.aborted {
-            return Err(why);
+        if state.aborted.is_some() {
+            return Err(Errno::EIO);
         }
         if state.running.is_none() {
             let last = state.next - 1;
@@ -317,7 +403,7 @@ impl Journal {
         let sums = device.sums();
         let size = device.block_size() as usize;
         let mut bytes = Vec::with_capacity(blocks.len() * size);
-        let mut places = Vec::with_capacity(blocks.len());
+        let mut numbers = Vec::with_capacity(blocks.len());
         let mut written = Vec::with_capacity(blocks.len());
         for buf in blocks {
             let mut stage = buf.stage();
@@ -329,7 +415,7 @@ impl Journal {
                 continue;
             }
             device.seal(&buf, &sums);
-            places.push((buf.number, bytes.len()));
+            numbers.push(buf.number);
             let at = bytes.len();
             bytes.resize(at + size, 0);
             buf.copy_to(&mut bytes[at..]);
@@ -337,25 +423,49 @@ impl Journal {
             drop(stage);
             written.push(buf);
         }
+        let empty = written.is_empty() && forgotten.is_empty();
+        if let Some(cost) = state.cost.filter(|_| !empty) {
+            state.room = state.room.saturating_sub(cost.of(written.len() as u64, forgotten.len() as u64));
+        }
         state.locked = false;
         self.changed.notify_all();
         while state.committing_holds > 0 {
             state = self.wait(state);
         }
         drop(state);
-        let empty = written.is_empty() && forgotten.is_empty();
-        let done = if empty { Ok(()) } else { self.write(device, &mut places, &bytes) };
-        if let Err(why) = done {
-            self.abort(why);
-            return Err(why);
-        }
-        for buf in written {
-            let mut stage = buf.stage();
-            if stage.checkpoint == tid {
-                stage.checkpoint = 0;
+        let freed: Vec<u64> = forgotten.into_keys().collect();
+        let done = match &mut work.log {
+            _ if empty => Ok(None),
+            Some(log) => {
+                let (sequence, start) = (log.next, log.head());
+                let count = log.write(device, &numbers, &mut bytes, &freed);
+                count.map(|count| Some(Written { tid, sequence, start, count, blocks: Vec::new() }))
             }
+            None => {
+                let mut places: Vec<_> = numbers.iter().enumerate().map(|(n, number)| (*number, n * size)).collect();
+                device.write_home(&mut places, &bytes).and_then(|()| device.flush()).map(|()| None)
+            }
+        };
+        let logged = match done {
+            Ok(logged) => logged,
+            Err(why) => {
+                self.abort(why);
+                self.record(device, work);
+                return Err(why);
+            }
+        };
+        match logged {
+            Some(logged) => work.written.push_back(Written { blocks: written, ..logged }),
+            None => settle(&written, tid),
         }
-        for number in forgotten.into_keys() {
+        for number in freed {
+            // Nothing of it goes to its place any more.
+            if let Some(buf) = device.cached(number) {
+                let mut stage = buf.stage();
+                if stage.checkpoint <= tid {
+                    stage.checkpoint = 0;
+                }
+            }
             device.drop_forgotten(number);
         }
         let mut state = self.state();
@@ -365,14 +475,146 @@ impl Journal {
         Ok(!empty)
     }
 
-    fn write(&self, device: &Device, places: &mut [(u64, usize)], bytes: &[u8]) -> Result<()> {
-        device.write_home(places, bytes)?;
-        device.flush()
+    // ---- checkpoints ----
+
+    /// Brings the older half of a full log to its places.
+    fn checkpoint_some(&self, device: &Device, work: &mut Work) -> Result<()> {
+        let Some(length) = work.log.as_ref().map(|log| u64::from(log.len())) else { return Ok(()) };
+        if self.state().room < length / 2 { self.checkpoint(device, work, length / 4 * 3) } else { Ok(()) }
     }
 
-    // ---- the timer, freezing, the end ----
+    /// Until so many blocks of the log are free, or all.
+    fn checkpoint(&self, device: &Device, work: &mut Work, target: u64) -> Result<()> {
+        loop {
+            let room = self.state().room;
+            if room >= target || work.written.is_empty() || work.log.is_none() {
+                return Ok(());
+            }
+            let mut gained = 0;
+            let enough = |written: &Written| {
+                gained += u64::from(written.count);
+                room + gained >= target
+            };
+            let count = work.written.iter().position(enough).map_or(work.written.len(), |at| at + 1);
+            let Some(last) = work.written.get(count - 1).map(|written| written.tid) else { return Ok(()) };
+            let size = device.block_size() as usize;
+            let (mut bytes, mut places, mut copied) = (Vec::new(), Vec::new(), Vec::new());
+            let mut busy = false;
+            for buf in work.written.iter().take(count).flat_map(|written| &written.blocks) {
+                let stage = buf.stage();
+                // Of a later transaction, or at its place: that one sees to it.
+                if stage.checkpoint == 0 || stage.checkpoint > last {
+                    continue;
+                }
+                if stage.running != 0 {
+                    busy = true;
+                    break;
+                }
+                let at = bytes.len();
+                // In the list of each transaction that changed it.
+                if copied.last().is_some_and(|last| Arc::ptr_eq(last, buf)) {
+                    continue;
+                }
+                bytes.resize(at + size, 0);
+                buf.copy_to(&mut bytes[at..]);
+                places.push((buf.number, at));
+                copied.push(Arc::clone(buf));
+            }
+            if busy {
+                // What it was when it was committed is in the log only; after this it belongs to a later one.
+                self.commit_running(device, work)?;
+                continue;
+            }
+            places.sort_unstable();
+            places.dedup_by_key(|(number, _)| *number);
+            let done = device.write_home(&mut places, &bytes).and_then(|()| self.flush(device));
+            let done = done.and_then(|()| {
+                settle(&copied, last);
+                work.written.drain(..count);
+                let Some(log) = &mut work.log else { return Ok(()) };
+                match work.written.front() {
+                    Some(Written { start, sequence, .. }) => log.move_tail(device, *start, *sequence),
+                    None => log.move_tail(device, log.head(), log.next),
+                }
+            });
+            if let Err(why) = done {
+                self.abort(why);
+                self.record(device, work);
+                return Err(why);
+            }
+            let mut state = self.state();
+            let length = work.log.as_ref().map_or(0, |log| u64::from(log.len()));
+            let used: u64 = work.written.iter().map(|written| u64::from(written.count)).sum();
+            state.room = length.saturating_sub(used);
+        }
+    }
 
-    /// Commits what is old enough, until [`Self::stop`].
+    /// Everything at its place, and the log empty.
+    fn settle_all(&self, device: &Device, work: &mut Work) -> Result<()> {
+        self.commit_running(device, work)?;
+        self.checkpoint(device, work, u64::MAX)?;
+        match &mut work.log {
+            Some(log) if !log.is_clean() => log.mark_empty(device),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for a mount that goes on.
+    pub fn settle(&self, device: &Device) -> Result<()> {
+        self.settle_all(device, &mut held(&self.work))
+    }
+
+    /// Leaves a note in the log that this mount went wrong.
+    fn record(&self, device: &Device, work: &mut Work) {
+        if let Some(log) = &mut work.log {
+            // There may be no device any more to leave it on.
+            let _ = log.write_error(device, -libc::EIO);
+        }
+    }
+
+    /// The file system found itself corrupt: nothing is written any more.
+    pub fn fail(&self, device: &Device, why: Errno) {
+        self.abort(why);
+        // A commit that is under way notices; `close` leaves the note otherwise.
+        if let Ok(mut work) = self.work.try_lock() {
+            self.record(device, &mut work);
+        }
+    }
+
+    // ---- opening, the timer, freezing, the end ----
+
+    /// In mount: replays the journal and opens it.
+    pub fn open(
+        &self,
+        device: &Device,
+        raw: &abi::bento_journal,
+        runs: &[abi::bento_run],
+    ) -> std::result::Result<Opened, Refusal> {
+        let mut work = held(&self.work);
+        if work.log.is_some() || self.is_busy() {
+            return Err((Errno::EBUSY, "journal: opened before, or after a transaction".to_owned()));
+        }
+        let mut log = Log::open(device, raw, runs)?;
+        let opened = log.recover(device, raw.flags & abi::BENTO_JOURNAL_DISCARD != 0)?;
+        device.forget_all();
+        log.adopt(raw.flags);
+        self.no_barrier.store(!log.barrier, Ordering::Release);
+        let mut state = self.state();
+        if raw.commit_interval != 0 {
+            state.interval = Duration::from_secs(raw.commit_interval.into());
+        }
+        let (tags, revokes) = log.rates();
+        state.cost = Some(Cost { tags, revokes });
+        state.max_credits = (log.len() / 4).min(MOST);
+        state.room = log.len().into();
+        drop(state);
+        work.log = Some(log);
+        let _ = self.area.set(runs.to_vec());
+        self.logged.store(true, Ordering::Release);
+        Ok(opened)
+    }
+
+    /// Commits what is old enough and keeps room in the log, until [`Self::stop`].
     pub fn keep_time(&self, device: &Device) {
         let mut state = self.state();
         while !state.stop {
@@ -381,7 +623,11 @@ impl Journal {
             match age {
                 Some(age) if age >= interval && state.aborted.is_none() => {
                     drop(state);
-                    let _ = self.commit_all(device);
+                    let mut work = held(&self.work);
+                    // What goes wrong here is told by who waits for it, and at the end.
+                    let _ =
+                        self.commit_running(device, &mut work).and_then(|_| self.checkpoint_some(device, &mut work));
+                    drop(work);
                     state = self.state();
                 }
                 age => {
@@ -399,13 +645,22 @@ impl Journal {
 
     /// The end of the mount: everything at its place.
     pub fn close(&self, device: &Device) -> Result<()> {
-        self.commit_all(device).map(drop)
+        let mut work = held(&self.work);
+        if let Some(why) = self.aborted() {
+            self.record(device, &mut work);
+            return Err(why);
+        }
+        if let Some(log) = &mut work.log {
+            // Whoever mounted it has been told.
+            log.set_error(0);
+        }
+        self.settle_all(device, &mut work)
     }
 
     /// Everything at its place, and nothing begins until the thaw.
     pub fn freeze(&self, device: &Device) -> Result<()> {
         self.state().frozen = true;
-        let done = self.commit_all(device).map(drop);
+        let done = self.settle_all(device, &mut held(&self.work));
         if done.is_err() {
             self.thaw();
         }
@@ -415,5 +670,15 @@ impl Journal {
     pub fn thaw(&self) {
         self.state().frozen = false;
         self.changed.notify_all();
+    }
+}
+
+/// Blocks of transactions up to `tid` are at their places.
+fn settle(blocks: &[Arc<Buf>], tid: u64) {
+    for buf in blocks {
+        let mut stage = buf.stage();
+        if stage.checkpoint <= tid {
+            stage.checkpoint = 0;
+        }
     }
 }

@@ -23,6 +23,7 @@ use crate::object::Object;
 use crate::pages::PAGE;
 use crate::slot::{Health, Open, Slot};
 use crate::swap::Swaps;
+use crate::writeback::Dirty;
 use crate::{Panic, helpers};
 
 /// Largest size of a file unless the handler says less.
@@ -75,6 +76,8 @@ pub struct Super {
     /// With data = "extents".
     pub device: Option<Arc<Device>>,
     timer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Inodes whose attributes are to be stored.
+    pub dirty: Arc<Dirty>,
     pub front: Box<dyn Front>,
     pub account: Account,
     name: String,
@@ -159,6 +162,7 @@ impl Super {
             table: Table::default(),
             device,
             timer: Mutex::new(None),
+            dirty: Arc::default(),
             front,
             account: Account::new(),
             name,
@@ -237,11 +241,8 @@ impl Super {
 
     /// The last step of mounting a device that may be written.
     fn recover(&self) -> Result<()> {
-        let Some(device) = &self.device else { return Ok(()) };
-        if self.is_read_only() {
-            return Ok(());
-        }
-        if self.has(Op::recover) {
+        let Some(device) = self.device.as_ref().filter(|device| !device.is_read_only()) else { return Ok(()) };
+        if !self.is_read_only() {
             self.freeze_call(Op::recover, |ops| ops.recover)?;
         }
         let device = Arc::clone(device);
@@ -333,8 +334,12 @@ impl Super {
                 *held(&self.options) = options.to_owned();
             }
         }
-        self.read_only.store(read_only, Ordering::Release);
-        Ok(())
+        let before = self.read_only.swap(read_only, Ordering::AcqRel);
+        match self.device.as_ref().filter(|device| read_only && !before && !device.is_read_only()) {
+            // Who looks at the device now finds nothing to recover.
+            Some(device) => device.journal.settle(device),
+            None => Ok(()),
+        }
     }
 
     /// Pages, attributes, then the file system's own.
@@ -429,13 +434,14 @@ impl Super {
             return Err(Errno::EBUSY);
         }
         let synced = if self.slot.health() == Health::Quarantined { Ok(()) } else { self.sync(true) };
-        self.table.release_all(force);
+        self.table.release_all(force, self.settings().root_ino);
         self.end();
         synced
     }
 
     fn end(&self) {
         self.dying.store(true, Ordering::Release);
+        self.dirty.end();
         // A restart would wait for its turn until this is over, and whom this evicts for the restart.
         self.slot.no_more_restarts();
         if !self.is_mounted() {
@@ -444,7 +450,7 @@ impl Super {
         // A swap that is under way ends first; no other begins.
         let _swaps = held(&self.swaps.one);
         let root = held(&self.root).take();
-        self.table.release_all(false);
+        self.table.release_all(false, self.settings().root_ino);
         drop(root);
         while self.table.shrink() > 0 {}
         self.end_old_epoch();
@@ -520,6 +526,11 @@ impl Super {
     /// On a device: attributes are what handlers stage.
     pub fn is_extents(&self) -> bool {
         self.data == abi::BENTO_DATA_EXTENTS
+    }
+
+    /// What lies below a mount with `data = "extents"`.
+    pub fn device(&self) -> Result<&Device> {
+        self.device.as_deref().ok_or(Errno::ENODEV)
     }
 
     pub fn is_resident(&self) -> bool {

@@ -12,7 +12,7 @@ use bento::errno::{Errno, Result};
 use bento::fs::Op;
 
 use crate::call::Ledger;
-use crate::device::{Buf, Device};
+use crate::device::{Buf, Device, Numbers};
 use crate::inode::Inode;
 use crate::slot::Health;
 use crate::space::Claimed;
@@ -21,6 +21,8 @@ use crate::superblock::Super;
 /// Bytes of a chunk of undo log, unless more are asked for.
 const CHUNK: usize = 8192;
 const HEADER: usize = size_of::<abi::bento_undo>();
+/// So many blocks are looked through one by one.
+const FEW: usize = 24;
 const RECORD: usize = size_of::<abi::bento_undo_record>();
 
 thread_local! {
@@ -48,6 +50,8 @@ pub struct Transaction {
     blocks: u64,
     revokes: u32,
     touched: Vec<Touched>,
+    /// Their numbers, once there are many.
+    known: Numbers<()>,
     /// The undo log; the newest last, as the runtime finds it through `bento_call.undo`.
     chunks: Vec<Box<[u64]>>,
     forgotten: Vec<u64>,
@@ -88,6 +92,15 @@ impl Transaction {
             }
         }
         device.space.give_back(self.claimed);
+    }
+
+    /// Has it write access to that block?
+    fn has(&self, buf: &Arc<Buf>) -> bool {
+        match self.touched.len() > FEW {
+            true => self.known.contains_key(&buf.number),
+            // Most are asked for again right after the first time.
+            false => self.touched.iter().rev().any(|touched| Arc::ptr_eq(&touched.buf, buf)),
+        }
     }
 
     fn unused(&self) -> u64 {
@@ -150,9 +163,9 @@ impl Blocks {
     }
 }
 
-impl Ledger<'_> {
-    pub fn device(&self) -> Result<&Arc<Device>> {
-        self.sb.device.as_ref().ok_or_else(|| {
+impl<'a> Ledger<'a> {
+    pub fn device(&self) -> Result<&'a Device> {
+        self.sb.device.as_deref().ok_or_else(|| {
             self.sb.log(
                 abi::BENTO_LOG_ERR,
                 format_args!("{} asked for a device, and this mount has none", self.op.name()),
@@ -173,7 +186,7 @@ impl Ledger<'_> {
     }
 
     pub fn tx_begin(&mut self, blocks: u32, revokes: u32) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         if OPEN.get() {
             self.complain(format_args!("began a transaction while one was open"));
             return Err(Errno::EDEADLK);
@@ -190,7 +203,7 @@ impl Ledger<'_> {
         }
         let credits = u64::from(blocks);
         let waits = self.blocks.held_in.is_none();
-        let tid = device.journal.begin(&device, credits, waits).inspect_err(|errno| {
+        let tid = device.journal.begin(device, credits, revokes.into(), waits).inspect_err(|errno| {
             if *errno == Errno::ENOSPC && waits {
                 let most = device.journal.max_credits();
                 self.complain(format_args!("asked for {blocks} blocks in one transaction, and {most} are the most"));
@@ -202,6 +215,7 @@ impl Ledger<'_> {
             blocks: credits,
             revokes,
             touched: Vec::new(),
+            known: Numbers::default(),
             chunks: Vec::new(),
             forgotten: Vec::new(),
             staged: Vec::new(),
@@ -212,9 +226,9 @@ impl Ledger<'_> {
     }
 
     pub fn tx_extend(&mut self, blocks: u32, revokes: u32) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         let tx = self.tx()?;
-        device.journal.extend(blocks.into())?;
+        device.journal.extend(blocks.into(), revokes.into())?;
         tx.blocks += u64::from(blocks);
         tx.revokes = tx.revokes.saturating_add(revokes);
         Ok(())
@@ -223,8 +237,7 @@ impl Ledger<'_> {
     /// Write access for a block; whether the transaction had it already.
     fn touch(&mut self, device: &Device, buf: &Arc<Buf>, unread: bool) -> Result<bool> {
         let tx = self.tx()?;
-        // Most are asked for again right after the first time.
-        if tx.touched.iter().rev().any(|touched| Arc::ptr_eq(&touched.buf, buf)) {
+        if tx.has(buf) {
             return Ok(true);
         }
         if tx.touched.len() as u64 >= tx.blocks {
@@ -234,16 +247,22 @@ impl Ledger<'_> {
         }
         let freed = device.journal.join(tx.tid, buf);
         tx.touched.push(Touched { buf: Arc::clone(buf), unread, freed });
+        if tx.touched.len() > FEW {
+            if tx.known.is_empty() {
+                tx.known.extend(tx.touched.iter().map(|touched| (touched.buf.number, ())));
+            }
+            tx.known.insert(buf.number, ());
+        }
         Ok(false)
     }
 
     pub fn tx_write(&mut self, slot: u32, checksum: u32) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         let Some(buf) = self.blocks.block(slot).cloned() else { return Err(Errno::EINVAL) };
         if !device.knows_sum(checksum) {
             return Err(Errno::EINVAL);
         }
-        self.touch(&device, &buf, false)?;
+        self.touch(device, &buf, false)?;
         if checksum != 0 {
             buf.sum.store(checksum, Ordering::Release);
         }
@@ -252,7 +271,7 @@ impl Ledger<'_> {
 
     /// A block with nothing in it, and write access.
     pub fn block_new(&mut self, call: *mut abi::bento_call, number: u64, out: &mut abi::bento_block) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         self.tx()?;
         let buf = device.unread(number).inspect_err(|_| self.past_the_end(number))?;
         let known = buf.is_uptodate();
@@ -260,7 +279,7 @@ impl Ledger<'_> {
             // SAFETY: SAFETY.md C1: this call's own.
             unsafe { self.undo_room(call, RECORD + buf.len())? };
         }
-        self.touch(&device, &buf, !known)?;
+        self.touch(device, &buf, !known)?;
         if known {
             // SAFETY: SAFETY.md C1, T1: `undo_room` made the room, and `touched` keeps the block.
             unsafe { note(call, &buf) };
@@ -300,7 +319,7 @@ impl Ledger<'_> {
     }
 
     pub fn tx_forget(&mut self, number: u64) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         if number >= device.blocks() {
             self.past_the_end(number);
             return Err(Errno::EUCLEAN);
@@ -339,7 +358,7 @@ impl Ledger<'_> {
     }
 
     pub fn tx_claim(&mut self, blocks: u64) -> Result<()> {
-        let device = Arc::clone(self.device()?);
+        let device = self.device()?;
         let (caller, promised) = (self.caller, self.blocks.promised);
         let margin = matches!(self.op, Op::allocate_extents | Op::convert_extents | Op::write_inode | Op::evict_inode);
         let tx = self.tx()?;
@@ -392,12 +411,12 @@ impl Ledger<'_> {
         // SAFETY: the caller's promise.
         unsafe { (*call).undo = ptr::null_mut() };
         OPEN.set(false);
-        let Some(device) = &self.sb.device else { return };
+        let Some(device) = self.sb.device.as_deref() else { return };
         let (tid, unused) = (tx.tid, tx.unused());
         if !commit {
             tx.undo(device);
             self.blocks.promised += tx.claimed.reserved;
-            return device.journal.end(tid, unused, false);
+            return device.journal.end(tid, unused, tx.revokes.into(), false);
         }
         for number in &tx.forgotten {
             device.journal.forget(device, tid, *number);
@@ -412,7 +431,8 @@ impl Ledger<'_> {
         if hold {
             self.blocks.held_in = Some(tid);
         }
-        device.journal.end(tid, unused, hold);
+        let unused_revokes = u64::from(tx.revokes).saturating_sub(tx.forgotten.len() as u64);
+        device.journal.end(tid, unused, unused_revokes, hold);
     }
 }
 
@@ -437,7 +457,7 @@ impl Super {
         let Some(device) = &self.device else { return Ok(()) };
         match inode.transaction() {
             // Data that went to their places without a transaction want the flush all the same.
-            tid if tid == 0 || device.journal.is_committed(tid) => device.flush(),
+            tid if tid == 0 || device.journal.is_committed(tid) => device.journal.flush(device),
             tid => device.journal.commit(device, tid),
         }
     }
@@ -447,7 +467,7 @@ impl Super {
         let Some(device) = self.device.as_ref().filter(|device| !device.is_read_only()) else { return Ok(()) };
         match device.journal.commit_all(device)? {
             true => Ok(()),
-            false => device.flush(),
+            false => device.journal.flush(device),
         }
     }
 }

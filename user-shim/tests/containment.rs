@@ -10,7 +10,7 @@ use bytesfs::BytesFs;
 
 #[test]
 fn a_panic_in_any_handler_ends_that_call_only() {
-    for (op, kind) in Op::HANDLERS.iter().flat_map(|op| [(op, "panic"), (op, "index"), (op, "lock")]) {
+    for (op, kind) in every::handlers().flat_map(|op| [(op, "panic"), (op, "index"), (op, "lock")]) {
         if matches!(op, Op::mount | Op::unmount | Op::reconfigure) {
             continue; // bytesfs keeps those for making faults
         }
@@ -48,7 +48,7 @@ fn a_panic_in_any_handler_ends_that_call_only() {
 
 #[test]
 fn errors_of_any_handler_reach_the_caller_or_the_log() {
-    for op in Op::HANDLERS {
+    for op in every::handlers() {
         if matches!(op, Op::mount | Op::unmount | Op::reconfigure | Op::load_inode) {
             continue;
         }

@@ -83,7 +83,7 @@ fn each_fault_in_each_handler_names_the_authors_line() {
         ("drop", "panic!(\"a panic inside a destructor\")"),
         ("recursion", "recurse(depth + 1)"),
     ] {
-        for op in Op::HANDLERS {
+        for op in every::handlers() {
             if matches!(op, Op::mount | Op::unmount | Op::reconfigure | Op::load_inode) {
                 continue; // bytesfs keeps those for making faults, and the root is loaded at mount
             }

@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr;
 
-use super::{Context, FileSystem, MountContext, Transaction};
+use super::{Context, FileSystem, MountContext, Timestamp, Transaction};
 use crate::abi;
 use crate::errno::{Errno, Result};
 use crate::host;
@@ -100,6 +100,23 @@ impl<'call> Device<'call> {
     /// Has the journal's transaction `id` ([`Transaction::id`]) reached the device?
     pub fn is_committed(&self, id: u64) -> bool {
         host::tx_is_committed(self.call, id)
+    }
+
+    /// One line in the log, as an error.
+    pub fn error(&self, message: core::fmt::Arguments<'_>) {
+        // SAFETY: SAFETY.md C1: `sb` is set before the call and constant.
+        host::log(unsafe { (*self.call).sb }, abi::BENTO_LOG_ERR, message);
+    }
+
+    /// The current time, as [`Context::now`].
+    pub fn now(&self) -> Timestamp {
+        let time = host::now(self.call);
+        Timestamp { sec: time.sec, nsec: time.nsec }
+    }
+
+    /// Random bytes from the kernel.
+    pub fn random(&self, bytes: &mut [u8]) {
+        host::random(bytes);
     }
 
     /// The file system found itself corrupt: what the administrator wants to happen then.

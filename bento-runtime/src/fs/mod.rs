@@ -391,7 +391,8 @@ pub trait FileSystem: Declared + Handlers + Sized + Send + Sync + 'static {
         absent()
     }
 
-    /// Allocates what is not allocated yet of a range; may stop early. (`data = "extents"`)
+    /// Allocates what is not allocated yet of a range; may stop early, and an error means that none of it was allocated. With
+    /// `how.written`, what was unwritten in the range is data afterwards as well. (`data = "extents"`)
     fn allocate_extents(
         &self,
         cx: &Context<Self>,

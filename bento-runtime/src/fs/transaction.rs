@@ -76,7 +76,7 @@ pub struct Locked<'tx, T> {
 
 /// Which of the checksums that the shim keeps ([`super::MountContext::add_checksum`]) a block has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Checksum(pub(super) u32);
+pub struct Checksum(pub(crate) u32);
 
 static SERIAL: AtomicU32 = AtomicU32::new(0);
 

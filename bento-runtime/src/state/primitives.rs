@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use super::{Field, Loader, Saver, Shape, State};
 use crate::errno::Result;
-use crate::fs::{Attr, FileType, Ino, Name, NameBuf, Timestamp};
+use crate::fs::{Attr, Checksum, FileType, Ino, Name, NameBuf, Timestamp};
 use crate::sync::{Mutex, RwLock};
 
 /// A number is refused where it does not fit, never cut.
@@ -179,6 +179,18 @@ impl State for Ino {
     fn load(from: &mut Loader<'_>) -> Result<Self> {
         let number = from.unsigned()?;
         Ino::new(number).ok_or_else(|| from.refuse(format_args!("inode number 0")))
+    }
+}
+
+impl State for Checksum {
+    const SHAPE: &'static Shape = &Shape::Unsigned(4);
+
+    fn save(&self, out: &mut Saver<'_>) -> Result<()> {
+        out.unsigned(self.0.into())
+    }
+
+    fn load(from: &mut Loader<'_>) -> Result<Self> {
+        u32::load(from).map(Checksum)
     }
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Requests of the kernel, each answered by the core. The kernel has made the VFS's checks (`default_permissions`) and
-//! holds the VFS's locks; a `permission` handler is asked here besides, and can only take away. No request is answered by
-//! `ENOSYS`, which the kernel would remember: the next version may have that handler.
+//! holds the VFS's locks; a `permission` handler is asked here besides, and can only take away. Hardly a request is answered
+//! by `ENOSYS`, which the kernel remembers: the next version may have that handler.
 
+use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -47,8 +48,11 @@ impl Filesystem for Daemon {
             | InitFlags::FUSE_HAS_IOCTL_DIR
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2
             | InitFlags::FUSE_ASYNC_DIO;
-        if sb.is_resident() || sb.has(Op::write) {
+        if sb.is_resident() || sb.has(Op::write) || sb.is_extents() && !sb.is_read_only() {
             wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
+        }
+        if sb.is_extents() {
+            wanted |= InitFlags::FUSE_NO_OPENDIR_SUPPORT;
         }
         if sb.has(Op::setxattr) {
             wanted |= InitFlags::FUSE_POSIX_ACL;
@@ -287,6 +291,10 @@ impl Filesystem for Daemon {
     }
 
     fn flush(&self, request: &Request, node: INodeNo, _handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        if self.sb.is_extents() && !self.sb.has(Op::flush) {
+            // Nothing of such a file waits here: the kernel need not ask again.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         let inode = or_error!(reply, self.inode(node));
         or_error!(reply, inode.flush(&convert::caller(request, 0), true));
         reply.ok();
@@ -313,10 +321,16 @@ impl Filesystem for Daemon {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        thread_local! {
+            /// As large as the largest answer of this thread.
+            static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
         let inode = or_error!(reply, self.inode(node));
-        let _inode = read(&inode);
-        let bytes = or_error!(reply, inode.read(&convert::caller(request, 0), offset, size as usize));
-        reply.data(&bytes);
+        BYTES.with_borrow_mut(|bytes| {
+            let _inode = read(&inode);
+            or_error!(reply, inode.read_to(&convert::caller(request, 0), offset, size as usize, bytes));
+            reply.data(bytes);
+        });
     }
 
     fn write(
@@ -327,24 +341,35 @@ impl Filesystem for Daemon {
         offset: u64,
         data: &[u8],
         write_flags: WriteFlags,
-        _flags: OpenFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let inode = or_error!(reply, self.inode(node));
-        let _inode = write(&inode);
+        let caller = convert::caller(request, 0);
+        let locked = write(&inode);
         if write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
             or_error!(reply, self.drop_privileges(&inode));
         }
-        let written = or_error!(reply, inode.write(&convert::caller(request, 0), offset, data));
-        if written < data.len() && write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
-            // A short answer to write-back would be taken for a whole one.
-            return reply.error(fuser::Errno::ENOSPC);
+        let written = or_error!(reply, inode.write(&caller, offset, data));
+        drop(locked);
+        if write_flags.contains(WriteFlags::FUSE_WRITE_CACHE) {
+            if written < data.len() {
+                // A short answer to write-back would be taken for a whole one.
+                return reply.error(fuser::Errno::ENOSPC);
+            }
+        } else if self.sb.is_extents() && flags.0 & libc::O_DSYNC != 0 {
+            // Past the kernel's cache, nobody asks for the rest of what O_SYNC means.
+            or_error!(reply, inode.fsync(&caller, flags.0 & libc::O_SYNC != libc::O_SYNC));
         }
         reply.written(u32::try_from(written).unwrap_or(u32::MAX));
     }
 
     fn opendir(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if self.sb.is_extents() && ![Op::open, Op::release, Op::permission].iter().any(|op| self.sb.has(*op)) {
+            // Then the kernel opens directories by itself, and shows again what it has read of them.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         let inode = or_error!(reply, self.inode(node));
         or_error!(reply, self.allowed(request, &inode, access::READ));
         or_error!(reply, inode.open(&convert::caller(request, 0), flags.0 as u32));

@@ -14,12 +14,15 @@
 //! - What the kernel was promised at the mount stays: writes are gathered (`FUSE_WRITEBACK_CACHE`) if that version had a
 //!   `write` handler, ACLs are checked if it had `setxattr`, file handles work if it had `get_parent`; names it has looked
 //!   up are not asked of a `permission` handler that came with an upgrade.
+//! - With `data = "extents"` and without `flush`, `open`, `release` and `permission`, closing files and opening directories never
+//!   arrive, whatever a later version has.
 //! - The kernel keeps what a mapping stored past the end of a file in its last page, and shows it when the file grows.
 
 mod attach;
 mod control;
 mod convert;
 mod daemon;
+mod device;
 mod ioctl;
 mod notify;
 mod work;
@@ -36,7 +39,7 @@ use bento::abi;
 use bento::fs::FileSystem;
 use fuser::{Config, MountOption, Session, SessionACL};
 
-use crate::disk::{Disk, FileDisk};
+use crate::disk::Disk;
 use crate::object::{LoadError, Object};
 use crate::superblock::{MountError, Super};
 use control::Control;
@@ -127,6 +130,16 @@ impl Mounted {
         start(Object::of::<F>(), "none", mountpoint, options, opts)
     }
 
+    /// The same with `data = "extents"`, on an image or a block device.
+    pub fn start_on<F: FileSystem>(
+        source: &Path,
+        mountpoint: &Path,
+        options: &str,
+        opts: &Options,
+    ) -> Result<Mounted, Error> {
+        start(Object::of::<F>(), &source.to_string_lossy(), mountpoint, options, opts)
+    }
+
     /// Mounts a loaded object.
     pub fn load(object: &Path, mountpoint: &Path, options: &str, opts: &Options) -> Result<Mounted, Error> {
         let object = Object::load(object).map_err(Error::Load)?;
@@ -201,13 +214,13 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
     let signals = opts.signals.then(block_signals);
     let (door, line) = notify::line().map_err(refused)?;
     let disk: Option<Arc<dyn Disk>> = match object.ops().data == abi::BENTO_DATA_EXTENTS {
-        true => Some(Arc::new(
-            FileDisk::open(Path::new(source), read_only)
-                .map_err(|errno| Error::Mount(MountError { errno, reason: Some(format!("{source}: {errno}")) }))?,
-        )),
+        true => Some(Arc::new(device::open(source, read_only).map_err(Error::Mount)?)),
         false => None,
     };
     let sb = Super::mount(object, source, &own, read_only, disk, Box::new(door)).map_err(Error::Mount)?;
+    if sb.is_extents() && !read_only {
+        sb.write_in_background();
+    }
     let line = Arc::new(line);
     let daemon = Daemon { sb: Arc::clone(&sb), line: Arc::clone(&line) };
     let mut config = Config::default();

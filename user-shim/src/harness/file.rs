@@ -5,10 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use bento::abi;
 use bento::errno::{Errno, Result};
+use bento::fs::Extent;
 
 use super::attrs::without_privileges;
 use super::task::{Stat, Task};
 use crate::dir::{read, write};
+use crate::extents::{Kind, Piece};
 use crate::inode::InodeRef;
 
 /// Flags of `open(2)`.
@@ -22,6 +24,9 @@ pub mod flags {
     pub const APPEND: u32 = libc::O_APPEND as u32;
     pub const DIRECTORY: u32 = libc::O_DIRECTORY as u32;
     pub const NO_FOLLOW: u32 = libc::O_NOFOLLOW as u32;
+    /// What was written is durable before `write` returns: with all attributes, or with what reading it back takes.
+    pub const SYNC: u32 = libc::O_SYNC as u32;
+    pub const DSYNC: u32 = libc::O_DSYNC as u32;
     pub(crate) const ACCESS: u32 = libc::O_ACCMODE as u32;
 }
 
@@ -88,10 +93,16 @@ impl File {
         if self.task.sb.is_read_only() {
             return Err(Errno::EROFS);
         }
-        let _inode = write(&self.inode);
-        let offset = if self.flags & flags::APPEND != 0 { self.inode.size() } else { offset };
-        self.drop_privileges()?;
-        self.inode.write(&self.task.caller, offset, bytes)
+        let written = {
+            let _inode = write(&self.inode);
+            let offset = if self.flags & flags::APPEND != 0 { self.inode.size() } else { offset };
+            self.drop_privileges()?;
+            self.inode.write(&self.task.caller, offset, bytes)?
+        };
+        if self.flags & flags::DSYNC != 0 {
+            self.inode.fsync(&self.task.caller, self.flags & flags::SYNC != flags::SYNC)?;
+        }
+        Ok(written)
     }
 
     /// Set-user-id does not survive a write by somebody else than root. Under `rwsem`.
@@ -156,6 +167,18 @@ impl File {
     pub fn seek_hole(&self, offset: u64) -> Result<u64> {
         let _inode = read(&self.inode);
         self.inode.seek(&self.task.caller, offset, libc::SEEK_HOLE as u32)
+    }
+
+    /// What the file is made of up to its end, holes too, as `FIEMAP` would show it. (`data = "extents"`)
+    pub fn extents(&self) -> Result<Vec<Extent>> {
+        let _inode = read(&self.inode);
+        let pieces = self.inode.pieces(&self.task.caller, 0..self.inode.size())?;
+        let shown = |Piece { offset, len, kind }| match kind {
+            Kind::Hole => Extent::Hole { offset, len },
+            Kind::Mapped(addr) => Extent::Mapped { offset, len, addr, new: false },
+            Kind::Unwritten(addr) => Extent::Unwritten { offset, len, addr, new: false },
+        };
+        Ok(pieces.into_iter().map(shown).collect())
     }
 
     pub fn fsync(&self) -> Result<()> {

@@ -211,6 +211,16 @@ impl Harness {
         self.sb().sync(true)
     }
 
+    /// What the daemon does every few seconds: attributes that changed by written bytes are stored. (`data = "extents"`)
+    pub fn write_inodes(&self) -> Result<()> {
+        self.sb().write_inodes(Duration::ZERO, false)
+    }
+
+    /// Does so on a thread of its own, as the daemon does, until the mount ends.
+    pub fn write_in_background(&self) {
+        self.sb().write_in_background();
+    }
+
     /// `fsfreeze -f`: everything written, then the handler. Nothing else may change the mount until [`thaw`](Self::thaw).
     pub fn freeze(&self) -> Result<()> {
         self.sb().freeze()

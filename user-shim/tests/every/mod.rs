@@ -4,7 +4,15 @@
 use std::time::Duration;
 
 use bento::errno::Errno;
+use bento::fs::Op;
 use bento_user_shim::{Harness, Times, flags};
+
+/// The handlers it comes to: all but those of file systems with a device.
+#[allow(dead_code)] // not by every test
+pub fn handlers() -> impl Iterator<Item = &'static Op> {
+    let device = [Op::recover, Op::map_extents, Op::allocate_extents, Op::convert_extents];
+    Op::HANDLERS.iter().filter(move |op| !device.contains(op))
+}
 
 /// Makes the calls one after the other, whatever comes back; what each said.
 pub fn operation(fs: &Harness) -> Vec<(&'static str, Option<Errno>)> {

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! One block of a directory: entries one behind the other, each as long as its `rec_len` says, the last one to the end.
+
+use bento::prelude::*;
+
+use crate::disk::Super;
+use crate::txn::Txn;
+
+/// `struct ext4_dir_entry_2`: inode (4 bytes), `rec_len` (2), `name_len` (1), type (1), then the name.
+pub const HEADER: usize = 8;
+/// Of a leaf with a checksum: an entry without a name, of which the last 4 bytes are the checksum.
+pub const TAIL: usize = 12;
+const TAIL_TYPE: u8 = 0xde;
+
+/// What an entry with such a name takes.
+pub const fn room(name_len: usize) -> usize {
+    (HEADER + name_len + 3) & !3
+}
+
+/// An entry's header.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    pub ino: u32,
+    pub rec_len: usize,
+    pub name_len: usize,
+    pub kind: u8,
+}
+
+/// There is no sane entry at this offset of a block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Broken(pub usize);
+
+impl Entry {
+    pub fn of(word: u64) -> Entry {
+        Entry {
+            ino: word as u32,
+            rec_len: usize::from((word >> 32) as u16),
+            name_len: usize::from((word >> 48) as u8),
+            kind: (word >> 56) as u8,
+        }
+    }
+
+    pub fn word(&self) -> u64 {
+        u64::from(self.ino)
+            | (self.rec_len as u64 & 0xffff) << 32
+            | (self.name_len as u64 & 0xff) << 48
+            | u64::from(self.kind) << 56
+    }
+
+    /// The entry at `at` of `block`, whose entries end at `end`.
+    #[inline(always)]
+    pub fn at(block: &Block<'_>, at: usize, end: usize) -> Result<Entry, Broken> {
+        let entry = Entry::of(block.get(at).map_err(|_| Broken(at))?);
+        if entry.rec_len < TAIL || entry.rec_len % 4 != 0 || at + entry.rec_len > end {
+            return Err(Broken(at));
+        }
+        Ok(entry)
+    }
+
+    /// What its name takes of `rec_len`: nothing when it is unused.
+    #[inline(always)]
+    pub fn used(&self) -> usize {
+        if self.ino == 0 { 0 } else { room(self.name_len) }
+    }
+}
+
+/// Where the entries of a leaf end.
+pub fn end(sb: &Super) -> usize {
+    let size = sb.block_size as usize;
+    if sb.checksums() { size - TAIL } else { size }
+}
+
+/// Where `name` stands in a leaf: its offset, that of the entry before it (the same when there is none), and the entry.
+#[inline(always)]
+pub fn find(block: &Block<'_>, end: usize, name: &[u8]) -> Result<Option<(usize, usize, Entry)>, Broken> {
+    let (mut at, mut before) = (0, 0);
+    while at < end {
+        let entry = Entry::at(block, at, end)?;
+        if entry.name_len == name.len() && entry.ino != 0 && block.equals(at + HEADER, name) {
+            return if entry.used() <= entry.rec_len { Ok(Some((at, before, entry))) } else { Err(Broken(at)) };
+        }
+        before = at;
+        at += entry.rec_len;
+    }
+    Ok(None)
+}
+
+/// Where an entry of `need` bytes finds room: the offset of the entry that has it. `EEXIST` when the name is there.
+#[inline(always)]
+pub fn find_room(block: &Block<'_>, end: usize, name: &[u8]) -> Result<Result<Option<(usize, Entry)>, Broken>, Errno> {
+    let need = room(name.len());
+    let mut at = 0;
+    while at < end {
+        let entry = match Entry::at(block, at, end) {
+            Ok(entry) => entry,
+            Err(broken) => return Ok(Err(broken)),
+        };
+        if entry.name_len == name.len() && entry.ino != 0 && block.equals(at + HEADER, name) {
+            return Err(Errno::EEXIST);
+        }
+        match entry.rec_len.checked_sub(entry.used()) {
+            Some(free) if free >= need => return Ok(Ok(Some((at, entry)))),
+            Some(_) => at += entry.rec_len,
+            None => return Ok(Err(Broken(at))),
+        }
+    }
+    Ok(Ok(None))
+}
+
+/// Puts a name where [`find_room`] found room.
+pub fn insert(txn: &Txn, block: &Block<'_>, (at, has): (usize, Entry), name: &[u8], ino: u32, kind: u8) -> Result<()> {
+    let used = has.used();
+    if used > 0 {
+        txn.tx.put(block, at + 4, used as u16)?;
+    }
+    let entry = Entry { ino, rec_len: has.rec_len - used, name_len: name.len(), kind };
+    txn.tx.put(block, at + used, entry.word())?;
+    txn.tx.put_bytes(block, at + used + HEADER, name)
+}
+
+/// The end of a leaf with a checksum: all but the checksum.
+pub fn tail() -> u64 {
+    Entry { ino: 0, rec_len: TAIL, name_len: 0, kind: TAIL_TYPE }.word()
+}
+
+/// Appends an entry to a leaf that is being made in memory.
+pub fn push(leaf: &mut Vec<u8>, entry: Entry, name: &[u8]) -> Result<()> {
+    let len = room(name.len());
+    leaf.try_reserve(len)?;
+    let at = leaf.len();
+    leaf.extend_from_slice(&Entry { rec_len: len, name_len: name.len(), ..entry }.word().to_le_bytes());
+    leaf.extend_from_slice(name);
+    leaf.resize(at + len, 0);
+    Ok(())
+}
+
+/// Lets the last entry of such a leaf, which begins at `last`, go to the end, and puts the tail behind it.
+pub fn finish(leaf: &mut Vec<u8>, last: usize, sb: &Super) -> Result<()> {
+    let end = end(sb);
+    leaf.try_reserve((sb.block_size as usize).saturating_sub(leaf.len()))?;
+    if leaf.is_empty() {
+        leaf.extend_from_slice(&Entry { ino: 0, rec_len: end, name_len: 0, kind: 0 }.word().to_le_bytes());
+    } else {
+        let rec_len = end.checked_sub(last).ok_or(Errno::EUCLEAN)?;
+        leaf.get_mut(last + 4..last + 6).ok_or(Errno::EUCLEAN)?.copy_from_slice(&(rec_len as u16).to_le_bytes());
+    }
+    leaf.resize(end, 0);
+    if sb.checksums() {
+        leaf.extend_from_slice(&tail().to_le_bytes());
+        leaf.extend_from_slice(&[0; 4]);
+    }
+    Ok(())
+}

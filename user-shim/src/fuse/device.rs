@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! The image or block device that `cargo bento mount` was given: opened so that nobody else mounts it as well.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use bento::errno::Errno;
+
+use crate::disk::FileDisk;
+use crate::superblock::MountError;
+
+/// A lock on an image; on a block device, a claim that the kernel's own file systems respect as well.
+fn claim(path: &Path, read_only: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(!read_only).custom_flags(libc::O_CLOEXEC);
+    let block_device = path.metadata()?.file_type().is_block_device();
+    if block_device && !read_only {
+        options.custom_flags(libc::O_CLOEXEC | libc::O_EXCL);
+    }
+    let file = options.open(path)?;
+    let how = if read_only { libc::LOCK_SH } else { libc::LOCK_EX };
+    // SAFETY: a descriptor of ours.
+    if !block_device && unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } != 0 {
+        let error = io::Error::last_os_error();
+        // Not every file system below has locks.
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+    }
+    Ok(file)
+}
+
+/// Opens what is to be mounted; an error says what to do.
+pub fn open(source: &str, read_only: bool) -> Result<FileDisk, MountError> {
+    let refuse = |errno: i32, reason: String| MountError { errno: Errno::new(errno), reason: Some(reason) };
+    if source.is_empty() || source == "none" {
+        let reason = "it keeps its data on a device: give an image or a block device before the mount point";
+        return Err(refuse(libc::ENOTBLK, reason.to_owned()));
+    }
+    let path = Path::new(source);
+    let advice = |errno: i32| match errno {
+        libc::ENOENT => format!("{source}: there is no such image or device"),
+        libc::EISDIR => format!("{source}: is a folder, not an image or a device"),
+        libc::EACCES | libc::EPERM | libc::EROFS if !read_only => {
+            format!("{source}: may not be written; mount it with `-o ro`")
+        }
+        libc::EACCES | libc::EPERM => format!("{source}: may not be read"),
+        libc::EBUSY => format!("{source}: is mounted already, or in use"),
+        _ => format!("{source}: cannot be opened: {}", io::Error::from_raw_os_error(errno)),
+    };
+    let held = claim(path, read_only).map_err(|error| {
+        let errno = error.raw_os_error().unwrap_or(libc::EIO);
+        refuse(errno, advice(errno))
+    })?;
+    if held.metadata().is_ok_and(|meta| meta.len() == 0 && meta.is_file()) {
+        return Err(refuse(libc::EINVAL, format!("{source}: is an empty file")));
+    }
+    FileDisk::over(held, read_only).map_err(|errno| refuse(errno.get(), advice(errno.get())))
+}
