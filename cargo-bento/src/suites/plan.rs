@@ -117,7 +117,15 @@ pub fn stages() -> Vec<Stage> {
         guest("work-6.12", "6.12", "memfs", "git, make, SQLite on memfs", guest::work).after(QEMU).minutes(10),
         guest("crash-ext4-6.12", "6.12", "ext4", "the yardstick: what a crash leaves of ext4", crash::crash)
             .after(QEMU),
+        guest("crash-rext4-6.12", "6.12", "rext4", "what a crash leaves of rext4: nothing is lost", crash::crash)
+            .after(QEMU),
         guest("crash-ext2-6.12", "6.12", "ext2", "the control: ext2 loses something", crash::control).after(QEMU),
+        guest("data-rext4-6.12", "6.12", "rext4", "file data, names, handles… on rext4", guest::data).after(QEMU),
+        guest("data-rext4-6.1", "6.1", "rext4", "the same in stock 6.1", guest::data).after(QEMU),
+        guest("pjdfstest-rext4-6.12", "6.12", "rext4", "pjdfstest on rext4", guest::pjdfstest).after(QEMU),
+        guest("pjdfstest-rext4-6.1", "6.1", "rext4 -b 1024", "the same with blocks of 1 KiB, 6.1", guest::pjdfstest)
+            .after(QEMU),
+        guest("work-rext4-6.12", "6.12", "rext4", "git, make, SQLite on rext4", guest::work).after(QEMU).minutes(10),
         host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]),
         guest("smoke-uml", "uml", "", "mount, use, unload in user-mode Linux", guest::smoke).after(UML),
         guest("upgrade-uml", "uml", "", "what an upgrade must not touch; upgrades that fail", upgrade::once).after(UML),
@@ -140,6 +148,13 @@ pub fn stages() -> Vec<Stage> {
         guest("fsx-extentfs-1k-uml", "uml", "extentfs block=1024", "the same with blocks of 1 KiB", guest::fsx)
             .after(UML),
         guest("work-uml", "uml", "memfs", "git, make, SQLite on memfs", guest::work).after(UML),
+        guest("data-rext4-uml", "uml", "rext4", "file data, names, handles… on rext4", guest::data).after(UML),
+        guest("pjdfstest-rext4-uml", "uml", "rext4", "pjdfstest on rext4", guest::pjdfstest).after(UML),
+        guest("pjdfstest-rext4-1k-uml", "uml", "rext4 -b 1024", "the same with blocks of 1 KiB", guest::pjdfstest)
+            .after(UML),
+        guest("fsx-rext4-uml", "uml", "rext4", "fsx: 100,000 operations on rext4", guest::fsx).after(UML),
+        guest("fsx-rext4-1k-uml", "uml", "rext4 -b 1024", "the same with blocks of 1 KiB", guest::fsx).after(UML),
+        guest("work-rext4-uml", "uml", "rext4", "git, make, SQLite on rext4", guest::work).after(UML),
         host("uml-debug", "user-mode Linux with KASAN, lockdep and kmemleak builds", host::uml_debug)
             .after(&["kernels"])
             .cores(2)
