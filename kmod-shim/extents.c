@@ -384,6 +384,17 @@ bool bento_map_peek(struct inode *inode, loff_t pos, struct bento_found *found)
 	struct bento_piece *piece;
 	bool known;
 
+	/* No file has the last block there could be. */
+	if (unlikely(pos >= bento_block_up(inode, LLONG_MAX))) {
+		*found = (struct bento_found){
+			.start = bento_block_up(inode, LLONG_MAX),
+			.end = LLONG_MAX,
+			.type = BENTO_PIECE_HOLE,
+			.cookie = bento_map_cookie(inode),
+		};
+		return true;
+	}
+
 	spin_lock(&map->lock);
 	piece = bento_piece_at(map, pos);
 	known = piece && piece->start <= pos;
@@ -533,6 +544,8 @@ int bento_map_delay(struct inode *inode, loff_t pos, loff_t end,
 
 	*added = 0;
 	end = min(bento_block_up(inode, end), found->end);
+	if (unlikely(end - start < i_blocksize(inode)))
+		return -EFBIG;
 	err = bento_reserve_some(inode, start, &end);
 	if (err)
 		return err;
@@ -919,10 +932,12 @@ void bento_map_changed(struct inode *inode, loff_t start, loff_t end, bool hole)
 	struct bento_spare spare;
 	u64 surplus;
 
+	end = bento_block_up(inode, end);
 	bento_spare_fill(&spare);
 	spin_lock(&map->lock);
-	bento_map_set(inode, start, bento_block_up(inode, end),
-		      hole ? BENTO_PIECE_HOLE : BENTO_PIECE_UNKNOWN, 0, &spare);
+	if (start < end)
+		bento_map_set(inode, start, end,
+			      hole ? BENTO_PIECE_HOLE : BENTO_PIECE_UNKNOWN, 0, &spare);
 	bento_map_stale(map);
 	surplus = bento_map_surplus(map);
 	spin_unlock(&map->lock);

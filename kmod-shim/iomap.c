@@ -606,11 +606,9 @@ int bento_extents_resize(bento_idmap *idmap, struct inode *inode,
 {
 	loff_t old = i_size_read(inode), size = ia->ia_size;
 	loff_t mask = i_blocksize(inode) - 1;
-	loff_t beyond = (size | mask) == size ? size : ((size - 1) | mask) + 1;
+	loff_t beyond = size > LLONG_MAX - mask ? LLONG_MAX : (size + mask) & ~mask;
 	int err;
 
-	if (!size)
-		beyond = 0;
 	inode_dio_wait(inode);
 	/* Grown, or cut inside a block: what is beyond the end is zero. */
 	err = size > old ? bento_zero(inode, old, size) :
@@ -620,13 +618,10 @@ int bento_extents_resize(bento_idmap *idmap, struct inode *inode,
 	if (err)
 		return err;
 	truncate_setsize(inode, size);
-	if (size > old) {
-		err = bento_ask_setattr(idmap, inode, ia);
-	} else {
-		bento_map_change(inode);
-		err = bento_ask_setattr(idmap, inode, ia);
-		bento_map_changed(inode, beyond, LLONG_MAX, !err);
-	}
+	bento_map_change(inode);
+	err = bento_ask_setattr(idmap, inode, ia);
+	/* What was allocated beyond the end may stay when the file grows. */
+	bento_map_changed(inode, beyond, LLONG_MAX, !err && size < old);
 	/* What the device has, is what the file has: pages are gone. */
 	if (err)
 		i_size_write(inode, size > old ? old :

@@ -470,7 +470,9 @@ int bento_journal_empty(struct bento_super *bs)
 	err = jbd2_journal_flush(journal, 0);
 	/* Nobody writes: the VFS has seen to that. */
 	jbd2_journal_unlock_updates(journal);
-	if (err)
+	if (err && is_journal_aborted(journal))
+		bento_disk_stop(bs, "its journal has stopped");
+	else if (err)
 		bento_msg(bs, KERN_ERR, "the journal could not be emptied: errno %d", -err);
 	return err;
 }

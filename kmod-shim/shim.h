@@ -390,6 +390,8 @@ static inline int bento_errno(s64 result)
 
 /* Too little stack left in this task to enter Rust. */
 bool bento_stack_short(void);
+/* The same for I/O by one who is inside; told. */
+bool bento_stack_short_io(struct bento_call *call);
 struct bento_record *bento_find_record(unsigned long sp);
 
 /* A reference that the call gives back after the gate. */

@@ -430,8 +430,12 @@ static int bento_reconfigure_disk(struct fs_context *fc)
 	err = bento_reconfigure_call(fc);
 	if (!err && !ro && was)
 		err = bento_disk_ready(bs);
-	if (!err && ro && !was)
+	if (!err && ro && !was) {
 		err = bento_journal_empty(bs);
+		/* Read-only it is, whatever became of the journal. */
+		if (disk->failed)
+			err = 0;
+	}
 	if (!ro && was && err)
 		bento_journal_empty(bs);
 	if (err ? was : ro)

@@ -140,6 +140,8 @@ s32 bento_tx_begin(struct bento_call *call, u32 blocks, u32 revokes)
 	}
 	if (unlikely(!READ_ONCE(bs->disk.writable)))
 		return -EROFS;
+	if (unlikely(bento_stack_short_io(call)))
+		return -ENOMEM;
 	if (unlikely(blocks > INT_MAX / 2 || revokes > INT_MAX / 2))
 		return -ENOSPC;
 	tx = kmem_cache_alloc(bento_tx_cache, GFP_NOFS | __GFP_NOFAIL);

@@ -214,7 +214,7 @@ pub static HANDLERS: &[Row] = &[
     row(
         ATTRIBUTES,
         "fn setattr(&self, cx: &Context<Self>, inode: &Inode<Self>, change: &SetAttr) -> Result<()>",
-        "A change of attributes that the VFS has allowed; applied to the inode when this returns `Ok`.",
+        "A change of attributes that the VFS has allowed; applied to the inode when this returns `Ok`. With `data = \"extents\"`, what the handler stages is applied instead.",
     )
     .also(&["chmod", "chown", "truncate", "utimens", "utimensat"]),
     row(

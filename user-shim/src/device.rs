@@ -189,6 +189,7 @@ struct Shard {
 /// The device of one mount.
 pub struct Device {
     disk: Arc<dyn Disk>,
+    size: u64,
     block_size: AtomicU32,
     shards: [RwLock<Shard>; SHARDS],
     sums: Mutex<Sums>,
@@ -218,6 +219,7 @@ fn poisonless<T>(result: std::result::Result<T, PoisonError<T>>) -> T {
 impl Device {
     pub fn new(disk: Arc<dyn Disk>) -> Device {
         Device {
+            size: disk.size(),
             disk,
             block_size: AtomicU32::new(PAGE as u32),
             shards: [const {
@@ -232,7 +234,7 @@ impl Device {
 
     /// Bytes.
     pub fn size(&self) -> u64 {
-        self.disk.size()
+        self.size
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -420,12 +422,12 @@ impl Device {
         Ok(())
     }
 
-    /// A block that was freed: out of the cache, unless it is in use again.
+    /// A block that was freed: out of the cache, unless somebody has it already for the next use.
     pub fn drop_forgotten(&self, number: u64) {
         let mut shard = poisonless(self.shard(number).write());
         let idle = |buf: &Arc<Buf>| {
             let stage = buf.stage();
-            stage.running == 0 && stage.checkpoint == 0
+            Arc::strong_count(buf) == 1 && stage.running == 0 && stage.checkpoint == 0
         };
         if shard.map.get(&number).is_some_and(idle) {
             shard.map.remove(&number);

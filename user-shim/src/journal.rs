@@ -381,7 +381,17 @@ impl Journal {
         if self.no_barrier.load(Ordering::Acquire) { Ok(()) } else { device.flush() }
     }
 
+    /// Commits what there is while the log is empty: one block alone goes straight to its place. That is how a superblock
+    /// says that there is a journal to be recovered before there is one, and that there is none once it is gone.
+    pub fn commit_apart(&self, device: &Device) -> Result<()> {
+        self.commit_some(device, &mut held(&self.work), true).map(drop)
+    }
+
     fn commit_running(&self, device: &Device, work: &mut Work) -> Result<bool> {
+        self.commit_some(device, work, false)
+    }
+
+    fn commit_some(&self, device: &Device, work: &mut Work, apart: bool) -> Result<bool> {
         let mut state = self.state();
         if state.aborted.is_some() {
             return Err(Errno::EIO);
@@ -422,7 +432,9 @@ impl Journal {
             written.push(buf);
         }
         let empty = written.is_empty() && forgotten.is_empty();
-        if let Some(cost) = state.cost.filter(|_| !empty) {
+        let clean = work.log.as_ref().is_none_or(Log::is_clean);
+        let apart = apart && clean && written.len() == 1 && forgotten.is_empty();
+        if let Some(cost) = state.cost.filter(|_| !empty && !apart) {
             state.room = state.room.saturating_sub(cost.of(written.len() as u64, forgotten.len() as u64));
         }
         state.locked = false;
@@ -434,12 +446,12 @@ impl Journal {
         let freed: Vec<u64> = forgotten.into_keys().collect();
         let done = match &mut work.log {
             _ if empty => Ok(None),
-            Some(log) => {
+            Some(log) if !apart => {
                 let (sequence, start) = (log.next, log.head());
                 let count = log.write(device, &numbers, &mut bytes, &freed);
                 count.map(|count| Some(Written { tid, sequence, start, count, blocks: Vec::new() }))
             }
-            None => {
+            _ => {
                 let mut places: Vec<_> = numbers.iter().enumerate().map(|(n, number)| (*number, n * size)).collect();
                 device.write_home(&mut places, &bytes).and_then(|()| device.flush()).map(|()| None)
             }

@@ -206,6 +206,9 @@ impl<'a> Ledger<'a> {
         if self.sb.is_read_only() && self.op != Op::mount && self.op != Op::reconfigure || device.is_read_only() {
             return Err(Errno::EROFS);
         }
+        if self.settles() {
+            device.journal.settle(device)?;
+        }
         let credits = u64::from(blocks);
         let waits = self.blocks.held_in.is_none();
         let tid = device.journal.begin(device, credits, revokes.into(), waits).inspect_err(|errno| {
@@ -249,6 +252,10 @@ impl<'a> Ledger<'a> {
             let number = buf.number;
             self.complain(format_args!("changes block {number}, which was freed or replayed since it read it"));
             return Err(Errno::EINVAL);
+        }
+        if device.journal.covers(buf.number, 1) {
+            let number = buf.number;
+            return Err(self.sb.bad(self.op, format_args!("changed block {number}, where the journal is")));
         }
         let tx = self.tx()?;
         if tx.touched.len() as u64 >= tx.blocks {
@@ -417,7 +424,18 @@ impl<'a> Ledger<'a> {
         let may = if commit { self.may_commit() } else { Ok(()) };
         // SAFETY: the caller's promise.
         unsafe { self.finish(call, commit && may.is_ok()) };
+        if commit && may.is_ok() && self.settles() {
+            let device = self.device()?;
+            return device.journal.commit_apart(device);
+        }
         may
+    }
+
+    /// Are transactions of this call those that say whether the journal is in use? They begin when it is empty, and one
+    /// that changes a single block (a superblock's flag) does not go through it: whoever finds that flag unset takes the
+    /// journal for empty, so it is set before there is anything in it, and cleared when there is nothing any more.
+    fn settles(&self) -> bool {
+        matches!(self.op, Op::mount | Op::unmount | Op::reconfigure)
     }
 
     /// Ends what is open, if anything.

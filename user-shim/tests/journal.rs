@@ -282,6 +282,21 @@ fn a_restarted_instance_goes_on_with_the_journal_that_is_open() {
 }
 
 #[test]
+fn what_nobody_waits_for_is_committed_in_time() {
+    let _alone = alone();
+    let disk = Image::new(image(1024, 80, KINDS[3]));
+    let fs = Harness::mount_disk::<CountFs>(disk.clone(), "interval=1").unwrap();
+    cached(&fs);
+    add(&fs, "all", 1).unwrap();
+    let began = std::time::Instant::now();
+    while recovered(&disk.bytes()) != [1; 8] {
+        assert!(began.elapsed().as_secs() < 60);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    fs.unmount().unwrap();
+}
+
+#[test]
 fn a_frozen_mount_is_clean_and_changes_nothing() {
     let _alone = alone();
     let disk = Image::new(image(1024, 80, KINDS[3]));

@@ -279,7 +279,8 @@ pub trait FileSystem: Declared + Handlers + Sized + Send + Sync + 'static {
         absent()
     }
 
-    /// A change of attributes that the VFS has allowed; applied to the inode when this returns `Ok`.
+    /// A change of attributes that the VFS has allowed; applied to the inode when this returns `Ok`. With
+    /// `data = "extents"`, what the handler stages is applied instead.
     fn setattr(&self, cx: &Context<Self>, inode: &Inode<Self>, change: &SetAttr) -> Result<()> {
         absent()
     }

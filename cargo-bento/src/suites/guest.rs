@@ -137,7 +137,7 @@ pub fn extents(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let mut spec = on(place, stage, &kernel, "extents")?;
     let (seeds, operations) = match (stage.kernel, kernel.arch) {
-        ("uml", _) => ("1 2 3 4", "5000"),
+        ("uml", _) => ("1 2", "5000"),
         (_, Arch::Um) => ("5", "1000"),
         _ => ("6 7", "1000"),
     };

@@ -156,7 +156,8 @@ pub fn stages() -> Vec<Stage> {
         guest("containment-debug", "uml-debug", "", "each fault in each handler", guest::containment).after(DEBUG),
         guest("hostile-debug", "uml-debug", "", "a file system that lies", guest::hostile).after(DEBUG),
         guest("journal-debug", "uml-debug", "", "transactions, and what a crash leaves of them", guest::journal)
-            .after(DEBUG),
+            .after(DEBUG)
+            .minutes(12),
         guest("failnth-debug", "uml-debug", "", "each allocation of each call fails once", guest::failnth).after(DEBUG),
         guest("data-memfs-debug", "uml-debug", "memfs", "file data on memfs", guest::data).after(DEBUG),
         guest("data-bytesfs-debug", "uml-debug", "bytesfs", "file data on bytesfs", guest::data).after(DEBUG),

@@ -2,7 +2,6 @@
 //! Contents of files over a crash: whatever a file was going through, the next mount finishes it, e2fsck finds nothing
 //! wrong, and what was promised is there.
 
-#[allow(dead_code)]
 mod common;
 
 use std::fs;

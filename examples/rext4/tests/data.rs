@@ -2,7 +2,6 @@
 //! Contents of files against a model: writes, truncation and every mode of `fallocate`, in files that grow in turn; trees
 //! that others made; trees of several levels.
 
-#[allow(dead_code)]
 mod common;
 
 use std::collections::BTreeMap;

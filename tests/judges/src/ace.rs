@@ -2,9 +2,10 @@
 //! Short sequences of operations with points where something is made durable, as in CrashMonkey's ACE, and what must be
 //! there when the machine stops somewhere in between.
 //!
-//! Metadata change in order: after a crash the names, kinds, links, targets and xattrs are those of one moment between the
-//! last operation that made something durable and the one that was under way. Contents are those of the last fsync of
-//! that file or of something after it, byte by byte, and never what nobody wrote.
+//! Metadata change in order: after a crash the names, kinds, links, targets and xattrs are those of one moment. That is not
+//! before the last `sync`, nor before the last change of anything that was fsynced since, and not after the operation that
+//! was under way. Contents are those of the last fsync of that file or of something after it, byte by byte, and never what
+//! nobody wrote.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -99,7 +100,7 @@ fn steps() -> Vec<What> {
         ] {
             steps.push(What::Fallocate { file: at(file), mode, offset, len });
         }
-        for len in [50, 2000] {
+        for len in [50, 700] {
             steps.push(What::Setxattr { path: name(file), name: "user.a", len, seed: len, flags: 0 });
         }
         steps.push(What::Removexattr { path: name(file), name: "user.a" });
@@ -126,13 +127,31 @@ fn subjects(what: &What) -> Vec<Path> {
         | What::Fallocate { file: At::Path(path), .. } => (path.clone(), None),
         _ => return Vec::new(),
     };
-    let parent = |path: &Path| path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)].to_vec();
     let mut all = vec![parent(&one), one];
     if let Some(two) = two {
         all.extend([parent(&two), two]);
     }
     all.dedup();
     all
+}
+
+/// Names of the inodes that a step changes: an fsync of one of these makes the step durable.
+fn touches(what: &What) -> Vec<Path> {
+    match what {
+        What::Link { from, to } => vec![parent(&to.0), from.0.clone()],
+        What::Rename { from, to, .. } => vec![parent(&from.0), parent(&to.0), from.0.clone(), to.0.clone()],
+        What::Write { .. }
+        | What::Truncate { .. }
+        | What::Fallocate { .. }
+        | What::Setxattr { .. }
+        | What::Removexattr { .. }
+        | What::Chmod { .. } => subjects(what).split_off(1),
+        _ => subjects(what),
+    }
+}
+
+fn parent(path: &Path) -> Path {
+    path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or(0)].to_vec()
 }
 
 /// `what`, then each way to make its outcome durable that works.
@@ -493,8 +512,7 @@ impl Oracle {
     /// What is missing or wrong, against each moment that it could be.
     pub fn judge(&self, done: u64, target: &mut dyn Target) -> Result<(), String> {
         let done = (done as usize).min(self.ops.len());
-        let durable = |op: &Op| matches!(op.what, What::Sync | What::Fsync { .. });
-        let first = self.ops[..done].iter().rposition(durable).map_or(0, |at| at + 1);
+        let first = self.first(done as u64) as usize;
         let last = (done + 1).min(self.ops.len());
         let mut tree = target.look()?;
         tree.0.retain(|name, _| name.0 != b"lost+found");
@@ -516,6 +534,29 @@ impl Oracle {
             }
         }
         Err(format!("stopped after {done} of {:?}\n  {}", Sequence { ops: self.ops.clone() }, complaints.join("\n  ")))
+    }
+
+    /// So many operations are durable when number `at` is done, by what that says.
+    fn durable(&self, at: usize) -> usize {
+        let (path, data) = match &self.ops[at].what {
+            What::Sync => return at + 1,
+            What::Fsync { file: At::Path(path), data } => (path, *data),
+            _ => return 0,
+        };
+        let inode = self.states[at].names.get(path);
+        let touched = |step: &usize| {
+            let op = &self.ops[*step].what;
+            let states = [&self.states[*step], &self.states[*step + 1]];
+            // Of an fdatasync, only that the inode is there at all.
+            (!data || matches!(op, What::Create { .. }))
+                && touches(op).iter().any(|path| states.iter().any(|state| state.names.get(path) == inode))
+        };
+        (0..at).rfind(touched).map_or(0, |step| step + 1)
+    }
+
+    /// The first moment that may be there when `done` operations were.
+    pub fn first(&self, done: u64) -> u64 {
+        (0..(done as usize).min(self.ops.len())).map(|at| self.durable(at)).max().unwrap_or(0) as u64
     }
 
     fn fits(

@@ -8,7 +8,7 @@ use bento::errno::{Errno, Result};
 use bento::fs::Timestamp;
 use bento_user_shim::{Caller, File, Harness, Task, Times, flags};
 
-use crate::ops::{At, Name, Op, SLOTS, What};
+use crate::ops::{At, Can, Generator, Name, Op, SLOTS, What};
 use crate::random::Random;
 use crate::tree::{Answer, Bytes, Node, Sum, Target, Time, Tree, join};
 
@@ -231,4 +231,40 @@ fn contents(task: &Task, path: &[u8], size: u64) -> Result<u64> {
         at += bytes.len() as u64;
     }
     Ok(sum.value())
+}
+
+/// Looks at everything and changes some of it; errors are as good as success.
+pub fn use_it(mount: &Harness, seed: u64) {
+    let mut target = InProcess::new(mount);
+    let (mut dirs, mut seen) = (vec![Vec::new()], 0);
+    while let Some(dir) = dirs.pop() {
+        let list = What::List { path: Name(dir.clone()) };
+        let Ok(Answer::Names(names)) = target.apply(&Op { uid: 0, what: list }) else { continue };
+        for name in names {
+            let path = join(&dir, &name.0);
+            let name = Name(path.clone());
+            seen += 1;
+            if seen > 2000 || path.len() > 4000 {
+                return;
+            }
+            match target.apply(&Op { uid: 0, what: What::Stat { path: name } }) {
+                Ok(Answer::Node(node)) if node.mode & libc::S_IFMT == libc::S_IFDIR => dirs.push(path),
+                Ok(Answer::Node(node)) => {
+                    let mut random = Random::new(seed ^ seen);
+                    for offset in [0, random.below(node.size), node.size.saturating_sub(5000)] {
+                        let read = What::Read { file: At::Path(path.clone()), offset, len: 10_000 };
+                        let _ = target.apply(&Op { uid: 0, what: read });
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut generator = Generator::new(seed, Can { tmpfile: false, whiteout: false, ..Can::default() });
+    for _ in 0..150 {
+        let op = generator.make();
+        let answer = target.apply(&op);
+        generator.learn(&op, &answer);
+    }
+    let _ = mount.sync();
 }

@@ -142,11 +142,11 @@ pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
+    bytes.get(at..at.saturating_add(2)).map_or(0, |b| u16::from_le_bytes([b[0], b[1]]))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    bytes.get(at..at.saturating_add(4)).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
@@ -192,10 +192,16 @@ impl Layout {
         u64::from(u32_at(bytes, at + low)) | u64::from(high) << 32
     }
 
+    /// Where a block begins; of a number that is nonsense, somewhere past the end.
+    fn byte(&self, block: u64) -> usize {
+        (block as usize).saturating_mul(self.block).min(usize::MAX >> 2)
+    }
+
     fn inode_at(&self, bytes: &[u8], number: u32) -> usize {
         let index = number.saturating_sub(1);
         let table = self.pointer(bytes, index / self.inodes_per_group, 8);
-        table as usize * self.block + (index % self.inodes_per_group) as usize * self.inode_size
+        // A damaged descriptor points anywhere, and its inode is then read as zeroes.
+        self.byte(table) + (index % self.inodes_per_group) as usize * self.inode_size
     }
 
     /// What all checksums of an inode begin with.
@@ -302,7 +308,7 @@ impl Image {
         if layout.journal != 0 {
             let (runs, _) = image.runs(layout.journal);
             if let Some((_, first, _)) = runs.first() {
-                image.add(Kind::Journal, *first as usize * layout.block, 1024);
+                image.add(Kind::Journal, layout.byte(*first), 1024);
             }
         }
         Ok(image)
@@ -328,9 +334,9 @@ impl Image {
         let at = layout.descriptor_at(group);
         self.add(Kind::Descriptor { group }, at, layout.descriptor);
         let flags = u16_at(&self.bytes, at + 0x12);
-        let bitmap = layout.pointer(&self.bytes, group, 4) as usize * layout.block;
+        let bitmap = layout.byte(layout.pointer(&self.bytes, group, 4));
         if flags & 2 == 0 {
-            let at = layout.pointer(&self.bytes, group, 0) as usize * layout.block;
+            let at = layout.byte(layout.pointer(&self.bytes, group, 0));
             self.add(Kind::BlockBitmap { group }, at, layout.block);
         }
         if flags & 1 != 0 {
@@ -350,11 +356,11 @@ impl Image {
         self.add(Kind::Inode { number }, at, layout.inode_size);
         let xattrs = u64::from(u32_at(&self.bytes, at + 0x68)) | u64::from(u16_at(&self.bytes, at + 0x76)) << 32;
         if xattrs != 0 {
-            self.add(Kind::Xattrs { block: xattrs }, xattrs as usize * layout.block, layout.block);
+            self.add(Kind::Xattrs { block: xattrs }, layout.byte(xattrs), layout.block);
         }
         let (runs, nodes) = self.runs(number);
         for node in nodes {
-            self.add(Kind::Extents { inode: number }, node as usize * layout.block, layout.block);
+            self.add(Kind::Extents { inode: number }, layout.byte(node), layout.block);
         }
         if u16_at(&self.bytes, at) & 0xf000 != 0x4000 {
             return;
@@ -364,7 +370,7 @@ impl Image {
             .into_iter()
             .flat_map(|(logical, physical, count)| (0..count.min(BLOCKS)).map(move |n| (logical + n, physical + n)))
         {
-            let at = physical as usize * layout.block;
+            let at = layout.byte(physical);
             // A node looks like one name over the whole block; the root has "." and ".." first.
             let node = u32_at(&self.bytes, at) == 0 && usize::from(u16_at(&self.bytes, at + 4)) == layout.block;
             let kind = match (hashed, logical) {
@@ -385,7 +391,7 @@ impl Image {
         }
         let mut todo = vec![(at + 0x28, 60)];
         while let Some((at, len)) = todo.pop() {
-            let Some(node) = self.bytes.get(at..at + len) else { continue };
+            let Some(node) = self.bytes.get(at..at.saturating_add(len)) else { continue };
             if u16_at(node, 0) != 0xf30a || nodes.len() > 10_000 {
                 continue;
             }
@@ -401,7 +407,7 @@ impl Image {
                 } else {
                     let child = u64::from(u32_at(entry, 4)) | u64::from(u16_at(entry, 8)) << 32;
                     nodes.push(child);
-                    todo.push((child as usize * self.layout.block, self.layout.block));
+                    todo.push((self.layout.byte(child), self.layout.block));
                 }
             }
         }

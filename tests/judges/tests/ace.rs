@@ -58,17 +58,18 @@ fn each_moment_since_something_was_durable_is_fine_and_no_other() {
         let oracle = Oracle::new(&sequence);
         let durable = |op: &Op| matches!(op.what, What::Sync | What::Fsync { .. });
         for done in 0..=sequence.ops.len() {
-            let first = sequence.ops[..done].iter().rposition(durable).map_or(0, |at| at + 1);
+            let surely = sequence.ops[..done].iter().rposition(durable).map_or(0, |at| at + 1);
+            let first = oracle.first(done as u64) as usize;
             for moment in 0..=sequence.ops.len() {
                 let mut found = after(&sequence, moment);
                 let verdict = oracle.judge(done as u64, &mut found);
-                if (first..=done + 1).contains(&moment) {
+                if (surely..=done + 1).contains(&moment) {
                     verdict.unwrap_or_else(|error| panic!("{moment}: {error}"));
                     fine += 1;
                 } else if moment < first && found.look() != after(&sequence, first).look() {
                     lost += usize::from(verdict.is_err());
                     // An fsync of something else says nothing of a file's contents.
-                    let whole = matches!(sequence.ops[first - 1].what, What::Sync);
+                    let whole = surely == first && matches!(sequence.ops[first - 1].what, What::Sync);
                     assert!(verdict.is_err() || !whole, "{sequence:?}: {moment} after {done}");
                 }
             }

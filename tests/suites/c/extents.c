@@ -330,14 +330,15 @@ static void allocation(void)
 
 static void full(void)
 {
-	long before = free_blocks(), total = 0, n;
+	long before = free_blocks(), total = 0, n, error;
 	int fd = open("full", O_RDWR | O_CREAT, 0644), other;
 	char *bytes = malloc(1 << 20);
 
 	memset(bytes, 'f', 1 << 20);
 	while ((n = write(fd, bytes, 1 << 20)) > 0)
 		total += n;
-	OK("the disk is full", n < 0 && errno == ENOSPC);
+	error = n < 0 ? errno : 0;
+	GIVES("the disk is full", ENOSPC, error);
 	GIVES("to the last block", before * block, total);
 	GIVES("nothing is free", 0, free_blocks());
 	GIVES("all of it can be written back", 0, fsync(fd));

@@ -94,7 +94,7 @@ fn content_use(ip: &Ip<'_>) -> Result<Use> {
 }
 
 /// The map of a file.
-#[expect(clippy::large_enum_variant, reason = "made and used in one handler, and no memory is asked for")]
+#[allow(clippy::large_enum_variant, reason = "made and used in one handler, and no memory is asked for")]
 pub enum Map<'a, 'call> {
     Tree(Tree<'a, 'call>),
     Indirect(Indirect<'a, 'call>),

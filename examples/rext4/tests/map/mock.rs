@@ -74,6 +74,10 @@ impl<'call> Device<'call> {
     }
 }
 
+impl Drop for Block<'_> {
+    fn drop(&mut self) {}
+}
+
 impl Block<'_> {
     pub fn number(&self) -> u64 {
         self.number

@@ -89,9 +89,8 @@ impl ExtentFs {
     }
 
     fn maybe_panic(&self) {
-        static CALLS: AtomicU64 = AtomicU64::new(0);
         let every = self.panics.load(Ordering::Relaxed);
-        if every != 0 && CALLS.fetch_add(1, Ordering::Relaxed) % every == every - 1 {
+        if every != 0 && self.calls.fetch_add(1, Ordering::Relaxed) % every == every - 1 {
             panic!("asked for");
         }
     }
@@ -192,6 +191,7 @@ impl FileSystem for ExtentFs {
             block,
             blocks,
             panics: AtomicU64::new(options.panics),
+            calls: AtomicU64::new(0),
             lies: options.lies,
         })
     }

@@ -33,4 +33,7 @@ pub struct ExtentFs {
     panics: AtomicU64,
     #[state(7)]
     lies: u32,
+    /// Of the handlers that may panic.
+    #[state(8)]
+    calls: AtomicU64,
 }
