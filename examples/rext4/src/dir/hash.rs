@@ -163,6 +163,7 @@ mod tests {
     const SEED: [u32; 4] = [0x6745_2301, 0xefcd_ab89, 0x6745_2301, 0xefcd_ab89];
 
     /// What `debugfs -R "dx_hash -h VERSION [-s SEED] NAME"` of e2fsprogs 1.47.0 says of each name, without a seed and with.
+    #[allow(clippy::type_complexity)]
     const KNOWN: [(u8, bool, [[(u32, u32); 2]; 5]); 6] = [
         (
             LEGACY,
