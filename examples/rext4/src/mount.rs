@@ -317,12 +317,7 @@ impl Rext4 {
             }
             free_blocks += u64::from(counts.free_blocks);
             free_inodes += u64::from(counts.free_inodes);
-            let copies = match self.sb.base_metadata(group) {
-                0 => 0,
-                base if self.sb.has_super(group) => base - u32::from(self.sb.reserved_gdt).min(base),
-                base => base,
-            };
-            overhead += u64::from(copies) + tables + 2;
+            overhead += u64::from(self.sb.base_metadata(group)) + tables + 2;
         }
         if self.sb.journal_inode != 0 {
             overhead += self.ip(device, self.sb.journal_inode)?.len()? / u64::from(self.sb.block_size);

@@ -19,6 +19,16 @@ fn mounts_and_leaves_every_kind_clean() {
         let before = fs.statfs().unwrap();
         assert!(before.blocks_free > 0 && before.blocks_free < before.blocks, "{options:?}: {before:?}");
         image.done(fs);
+        // What mke2fs has worked out is what df is to leave out.
+        let stats = image.debugfs("show_super_stats -h");
+        let number = |name: &str| -> u64 {
+            let line = stats.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.split_whitespace().last()?.parse().ok()).unwrap_or(0)
+        };
+        let overhead = number("Overhead clusters:");
+        if overhead > 0 {
+            assert_eq!(before.blocks, number("Block count:") - overhead, "{options:?}");
+        }
     }
 }
 
