@@ -658,11 +658,15 @@ impl Journal {
             self.record(device, &mut work);
             return Err(why);
         }
-        if let Some(log) = &mut work.log {
-            // Whoever mounted it has been told.
-            log.set_error(0);
+        self.settle_all(device, &mut work)?;
+        match &mut work.log {
+            // Whoever mounted it has been told, and had the chance to write it down.
+            Some(log) if log.error() != 0 && self.committed.load(Ordering::Acquire) > 0 => {
+                log.set_error(0);
+                log.mark_empty(device)
+            }
+            _ => Ok(()),
         }
-        self.settle_all(device, &mut work)
     }
 
     /// Everything at its place, and nothing begins until the thaw.
