@@ -600,6 +600,11 @@ impl Log {
         Ok(())
     }
 
+    /// What an earlier mount ended with; 0 = well.
+    pub fn error(&self) -> i32 {
+        be32(&self.superblock, S_ERRNO) as i32
+    }
+
     /// The error a mount ended with, or none.
     pub fn set_error(&mut self, error: i32) {
         put(&mut self.superblock, S_ERRNO, &(error as u32).to_be_bytes());

@@ -658,11 +658,13 @@ impl Journal {
             self.record(device, &mut work);
             return Err(why);
         }
-        // Whoever mounted it has been told.
-        let told = work.log.as_mut().is_some_and(Log::clear_error);
         self.settle_all(device, &mut work)?;
         match &mut work.log {
-            Some(log) if told => log.mark_empty(device),
+            // Whoever mounted it has been told, and had the chance to write it down.
+            Some(log) if log.error() != 0 && self.committed.load(Ordering::Acquire) > 0 => {
+                log.set_error(0);
+                log.mark_empty(device)
+            }
             _ => Ok(()),
         }
     }

@@ -169,7 +169,13 @@ fn on<'k>(place: &Place, stage: &Stage, kernel: &'k Kernel, script: &str) -> Res
 pub fn data(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let mut spec = on(place, stage, &kernel, "data")?;
-    setting(&mut spec, "WITHOUT", if stage.fs == "memfs" { "freeze" } else { "" });
+    let without = match stage.fs {
+        "memfs" => "freeze",
+        // Attributes have what is left of the inode, and a block.
+        "rext4" => "largevalue",
+        _ => "",
+    };
+    setting(&mut spec, "WITHOUT", without);
     run(place, stage, &spec)
 }
 

@@ -397,7 +397,10 @@ pub fn set_size(
         step.txn.orphan_add(&step.ip)?;
     }
     let sectors = file.block / 512;
+    // truncate(2) brings no times along, unlike ftruncate(2).
+    let now = cx.now();
     let mut attr = step.txn.tx.update(inode, |attr| {
+        (attr.mtime, attr.ctime) = (now, now);
         change(attr);
         attr.size = size;
         attr.blocks = attr.blocks.saturating_sub(freed.blocks * sectors);

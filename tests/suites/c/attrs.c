@@ -151,7 +151,7 @@ static void xattrs(const char *without)
 static void flags(const char *without)
 {
 	int fd = open("c", O_CREAT | O_RDWR, 0644);
-	unsigned int set = 0;
+	unsigned int set = 0, stored;
 
 	if (strstr(without, "fileattr")) {
 		FAILS("chattr without a handler", ENOTTY, ioctl(fd, FS_IOC_GETFLAGS, &set));
@@ -160,11 +160,13 @@ static void flags(const char *without)
 		return;
 	}
 	GIVES("lsattr", 0, ioctl(fd, FS_IOC_GETFLAGS, &set));
-	set = FS_APPEND_FL;
+	/* Other flags say how a file is stored, and are not to be changed. */
+	stored = set;
+	set = stored | FS_APPEND_FL;
 	GIVES("chattr +a", 0, ioctl(fd, FS_IOC_SETFLAGS, &set));
 	FAILS("then only O_APPEND opens for writing", EPERM, open("c", O_WRONLY));
 	FAILS("and nothing truncates", EPERM, truncate("c", 0));
-	set = FS_IMMUTABLE_FL | FS_NODUMP_FL;
+	set = stored | FS_IMMUTABLE_FL | FS_NODUMP_FL;
 	GIVES("chattr +i", 0, ioctl(fd, FS_IOC_SETFLAGS, &set));
 	FAILS("then unlink is refused", EPERM, unlink("c"));
 	FAILS("and chmod", EPERM, chmod("c", 0600));
@@ -174,7 +176,7 @@ static void flags(const char *without)
 	set = 0;
 	GIVES("lsattr", 0, ioctl(fd, FS_IOC_GETFLAGS, &set));
 	OK("reads back", (set & (FS_IMMUTABLE_FL | FS_NODUMP_FL)) == (FS_IMMUTABLE_FL | FS_NODUMP_FL));
-	set = 0;
+	set = stored;
 	GIVES("chattr -i", 0, ioctl(fd, FS_IOC_SETFLAGS, &set));
 	GIVES("then it can go", 0, unlink("c"));
 	FAILS("an ioctl nobody knows", ENOTTY, ioctl(fd, 0x1234, 0));
