@@ -206,7 +206,7 @@ impl Super {
         let Some(answers) = answers.get(..count as usize).filter(|answers| !answers.is_empty()) else {
             return bad(format_args!("{count} extents, and there is room for {}", answers.len()));
         };
-        let (block, device) = (self.block(), self.device()?.size());
+        let (block, device) = (self.block(), self.device()?);
         let journal = &self.device()?.journal;
         let mut next = asked.start;
         let mut pieces = Vec::with_capacity(answers.len());
@@ -226,9 +226,13 @@ impl Super {
                 _ => return bad(format_args!("an extent of {len} bytes at {offset}")),
             };
             if kind != Kind::Hole {
-                let inside = addr.checked_add(len).is_some_and(|end| end <= device);
+                let size = device.size();
+                let inside = addr.checked_add(len).is_some_and(|end| end <= size);
                 if !addr.is_multiple_of(block) || !inside {
-                    return bad(format_args!("an extent of {len} bytes at byte {addr} of a device of {device}"));
+                    return bad(format_args!("an extent of {len} bytes at byte {addr} of a device of {size}"));
+                }
+                if device.journal.covers(addr / block, len / block) {
+                    return bad(format_args!("an extent of {len} bytes at byte {addr}, where the journal is"));
                 }
                 if journal.covers(addr / block, len / block) {
                     return bad(format_args!("an extent of {len} bytes at byte {addr}, where the journal is"));

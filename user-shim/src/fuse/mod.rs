@@ -213,10 +213,15 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
     // Blocked before any thread is made, so that one of them can wait for them.
     let signals = opts.signals.then(block_signals);
     let (door, line) = notify::line().map_err(refused)?;
-    let disk: Option<Arc<dyn Disk>> = match object.ops().data == abi::BENTO_DATA_EXTENTS {
+    let on_disk = object.ops().data == abi::BENTO_DATA_EXTENTS;
+    let disk: Option<Arc<dyn Disk>> = match on_disk {
         true => Some(Arc::new(device::open(source, read_only).map_err(Error::Mount)?)),
         false => None,
     };
+    // As /proc/mounts shows it.
+    let whole = Path::new(source).canonicalize().ok().filter(|_| on_disk);
+    let whole = whole.map(|path| path.to_string_lossy().into_owned());
+    let source = whole.as_deref().unwrap_or(source);
     let sb = Super::mount(object, source, &own, read_only, disk, Box::new(door)).map_err(Error::Mount)?;
     if sb.is_extents() && !read_only {
         sb.write_in_background();
