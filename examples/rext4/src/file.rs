@@ -198,14 +198,7 @@ struct Filled {
 }
 
 /// Fills the file from `at` on, at most to `end`, by one extent. `None`: the transaction is to end first.
-fn fill(
-    step: &Step<'_>,
-    map: &mut Map<'_, '_>,
-    next: &mut u64,
-    at: u64,
-    end: u64,
-    how: Fill,
-) -> Result<Option<Filled>> {
+fn fill(step: &Step<'_>, map: &mut Map<'_, '_>, next: &mut u64, at: u64, end: u64, how: Fill) -> Result<Option<Filled>> {
     let logical = u32::try_from(at).map_err(|_| Errno::EFBIG)?;
     let txn = &step.txn;
     let to = match map.lookup(logical)? {

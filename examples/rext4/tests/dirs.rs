@@ -110,8 +110,7 @@ fn other_hashes() {
             image.check();
             let harness = image.mount();
             harness.mkdir("/d", 0o755).unwrap();
-            let name =
-                |n: usize| [&b"/d/"[..], &[0xff, 0x80 | (n % 64) as u8, 0xe4], format!("{n}").as_bytes()].concat();
+            let name = |n: usize| [&b"/d/"[..], &[0xff, 0x80 | (n % 64) as u8, 0xe4], format!("{n}").as_bytes()].concat();
             for n in 0..2000 {
                 harness.mknod(name(n), 0o010600, (0, 0)).unwrap();
             }
@@ -362,8 +361,7 @@ impl Model {
 
     fn moved(&mut self, from: &str, to: &str) {
         let below = format!("{from}/");
-        let paths: Vec<String> =
-            self.tree.keys().filter(|path| *path == from || path.starts_with(&below)).cloned().collect();
+        let paths: Vec<String> = self.tree.keys().filter(|path| *path == from || path.starts_with(&below)).cloned().collect();
         for path in paths {
             let kind = self.tree.remove(&path).unwrap();
             self.tree.insert(format!("{to}{}", &path[from.len()..]), kind);
@@ -393,8 +391,7 @@ fn walk(harness: &Harness, dir: &str, found: &mut BTreeMap<String, char>) {
 
 #[test]
 fn random_names_against_a_model() {
-    let kinds =
-        ["-t ext4 -b 1024", "-t ext4 -b 4096", "-t ext3 -b 1024", "-t ext4 -b 2048 -O ^dir_index,^metadata_csum"];
+    let kinds = ["-t ext4 -b 1024", "-t ext4 -b 4096", "-t ext3 -b 1024", "-t ext4 -b 2048 -O ^dir_index,^metadata_csum"];
     for (seed, options) in kinds.into_iter().enumerate() {
         let image = Image::new("dirs-model", 64, &format!("{options} -N 8000"));
         let mut random = Random::new(seed as u64 + 1);
@@ -462,8 +459,7 @@ fn step(harness: &Harness, model: &mut Model, random: &mut Random) {
         }
         _ => {
             let Some(from) = any(model, random) else { return };
-            let to =
-                if random.below(2) == 0 { any(model, random).unwrap() } else { format!("{dir}/{}", fresh(random)) };
+            let to = if random.below(2) == 0 { any(model, random).unwrap() } else { format!("{dir}/{}", fresh(random)) };
             let (kind, target) = (model.tree[&from], model.tree.get(&to).copied());
             if from == to || to.starts_with(&format!("{from}/")) || from.starts_with(&format!("{to}/")) {
                 return;

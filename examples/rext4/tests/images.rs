@@ -28,8 +28,7 @@ fn bytes(len: usize, seed: u8) -> Vec<u8> {
 
 /// A bit of everything; `check` looks at what it left.
 fn everything(fs: &Harness, what: &dyn std::fmt::Debug) {
-    let step =
-        |name: &str, result: Result<(), Errno>| result.unwrap_or_else(|error| panic!("{what:?}: {name}: {error:?}"));
+    let step = |name: &str, result: Result<(), Errno>| result.unwrap_or_else(|error| panic!("{what:?}: {name}: {error:?}"));
     step("mkdir", fs.mkdir("/d", 0o755));
     step("mkdir", fs.mkdir("/d/e", 0o700));
     step("write", fs.write_file("/d/small", &bytes(100, 1)));
@@ -48,10 +47,7 @@ fn everything(fs: &Harness, what: &dyn std::fmt::Debug) {
     step("unlink", fs.unlink("/gone/f"));
     step("rmdir", fs.rmdir("/gone"));
     for n in 0..300 {
-        step(
-            "write",
-            fs.write_file(format!("/d/e/a file with a rather long name, number {n}"), &bytes(n * 10, n as u8)),
-        );
+        step("write", fs.write_file(format!("/d/e/a file with a rather long name, number {n}"), &bytes(n * 10, n as u8)));
     }
     for n in (0..300).step_by(3) {
         step("unlink", fs.unlink(format!("/d/e/a file with a rather long name, number {n}")));
@@ -216,14 +212,7 @@ fn orphans_are_freed_at_the_next_mount() {
 
 #[test]
 fn what_it_does_not_know_is_refused_by_name() {
-    for (features, word) in [
-        ("bigalloc", "bigalloc"),
-        ("inline_data", "inline_data"),
-        ("encrypt", "encrypt"),
-        ("casefold", "casefold"),
-        ("mmp", "mmp"),
-        ("ea_inode", "ea_inode"),
-    ] {
+    for (features, word) in [("bigalloc", "bigalloc"), ("inline_data", "inline_data"), ("encrypt", "encrypt"), ("casefold", "casefold"), ("mmp", "mmp"), ("ea_inode", "ea_inode")] {
         let image = Image::new("refused", 64, &["-t", "ext4", "-O", features]);
         let error = Harness::mount_image::<Rext4>(&image.path, "").unwrap_err();
         let reason = error.reason.unwrap_or_default();

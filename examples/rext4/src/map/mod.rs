@@ -54,9 +54,7 @@ impl Budget {
     /// How many of the `want` blocks before `end`, all of them in `run`, may be freed.
     fn take(&mut self, sb: &Super, run: &Run, end: u64, want: u32, what: Use) -> u32 {
         let (first, per_group) = (u64::from(sb.first_block), u64::from(sb.blocks_per_group).max(1));
-        let Some(last) = (run.start + end.saturating_sub(u64::from(run.logical))).checked_sub(first + 1) else {
-            return 0;
-        };
+        let Some(last) = (run.start + end.saturating_sub(u64::from(run.logical))).checked_sub(first + 1) else { return 0 };
         let group = last / per_group;
         if self.group != Some(group) {
             if self.groups == 0 {

@@ -77,8 +77,7 @@ impl Image {
     }
 
     pub fn mount_read_only(&self) -> Harness {
-        Harness::mount_device_read_only::<Rext4>(&self.path, "")
-            .unwrap_or_else(|error| panic!("{}: {error:?}", self.what))
+        Harness::mount_device_read_only::<Rext4>(&self.path, "").unwrap_or_else(|error| panic!("{}: {error:?}", self.what))
     }
 
     /// Unmounts, and lets the judge speak.

@@ -165,11 +165,7 @@ impl Image {
     }
 
     /// One transaction; undone when it fails.
-    fn step<T>(
-        &self,
-        credits: impl Into<mock::Credits>,
-        work: impl FnOnce(&mut Map<'_, '_>, &Txn<'_>) -> Result<T>,
-    ) -> Result<T> {
+    fn step<T>(&self, credits: impl Into<mock::Credits>, work: impl FnOnce(&mut Map<'_, '_>, &Txn<'_>) -> Result<T>) -> Result<T> {
         let mut credits = credits.into();
         let given = credits.blocks;
         credits.blocks += 1;
@@ -330,8 +326,7 @@ impl Image {
             std::fs::write(&self.path, &data[..]).unwrap();
         }
         let said = run(Command::new("e2fsck").args(["-fn"]).arg(&self.path).env("LC_ALL", "C"));
-        let wrong =
-            said.lines().skip_while(|line| !line.starts_with("Pass 1")).take_while(|line| !line.starts_with("Pass 2"));
+        let wrong = said.lines().skip_while(|line| !line.starts_with("Pass 1")).take_while(|line| !line.starts_with("Pass 2"));
         let wrong: Vec<_> = wrong.skip(1).collect();
         assert!(said.contains("Pass 5") && wrong.is_empty(), "{said}");
     }
@@ -403,7 +398,7 @@ fn storm(name: &str, options: &[&str], seed: u64, steps: u32, span: u64) {
         image.disk.fail_in.set(0);
         if result.is_err() {
             assert!(image.disk.errors.borrow().is_empty(), "{:?}", image.disk.errors.borrow());
-            if matches!(kind, 6..) {
+            if matches!(kind, 6.. ) {
                 // Several transactions: those before the one that failed count.
                 model = image.read(INO);
             } else {
@@ -417,12 +412,7 @@ fn storm(name: &str, options: &[&str], seed: u64, steps: u32, span: u64) {
             let read = image.read(INO);
             let differs = |(block, to): &(&u32, &(u64, bool))| model.get(block) != Some(to);
             let first = read.iter().find(differs).map(|(block, to)| (block, to, model.get(block)));
-            assert!(
-                read == model,
-                "step {step}, kind {kind}, {from} + {len}: {first:?}, {} of {}",
-                read.len(),
-                model.len()
-            );
+            assert!(read == model, "step {step}, kind {kind}, {from} + {len}: {first:?}, {} of {}", read.len(), model.len());
         }
         if step % 400 == 399 {
             let end = model.iter().rev().find(|(_, (_, unwritten))| !unwritten).map_or(0, |(block, _)| block + 1);
