@@ -48,8 +48,8 @@ static u32 bento_from_iattr(bento_idmap *idmap, struct inode *inode,
 	return valid;
 }
 
-static int bento_ask_setattr(bento_idmap *idmap, struct inode *inode,
-			     const struct iattr *ia)
+int bento_ask_setattr(bento_idmap *idmap, struct inode *inode,
+		      const struct iattr *ia)
 {
 	struct bento_super *bs = bento_isb(inode);
 	struct bento_attr attr;
@@ -79,6 +79,11 @@ static int bento_resize(bento_idmap *idmap, struct inode *inode,
 	int err;
 
 	filemap_invalidate_lock(inode->i_mapping);
+	if (bento_extents(bento_isb(inode))) {
+		err = bento_extents_resize(idmap, inode, ia);
+		filemap_invalidate_unlock(inode->i_mapping);
+		return err;
+	}
 	err = bento_setsize_prepare(inode, ia->ia_size);
 	if (!err)
 		err = bento_ask_setattr(idmap, inode, ia);
@@ -203,6 +208,7 @@ static int bento_getattr(bento_idmap *idmap, const struct path *path,
 		stat->blksize = ki->blksize;
 	if (S_ISREG(inode->i_mode))
 		stat->blocks = bento_file_blocks(inode);
+	/* Handlers hear of allocated ones only: delayed ones come on top. */
 	if (bento_has(bs, BENTO_OP_getattr)) {
 		/* Not initialised as a whole: fstat is the cheapest call there
 		 * is, and bento_fill_attr writes every field of attr. */
@@ -216,6 +222,8 @@ static int bento_getattr(bento_idmap *idmap, const struct path *path,
 		err = bento_errno(bento_call(bs, getattr, &args));
 		if (!err)
 			err = bento_stat_override(idmap, inode, &args.attr, stat);
+		if (!err && S_ISREG(inode->i_mode) && bento_extents(bs))
+			stat->blocks += bento_file_blocks(inode) - inode->i_blocks;
 		stat->attributes |= args.attributes;
 		stat->attributes_mask |= args.attributes;
 	}

@@ -44,6 +44,17 @@ bool bento_stack_short(void)
 	return room < BENTO_STACK_ENTRY;
 }
 
+bool bento_stack_short_io(struct bento_call *call)
+{
+	unsigned long room = (unsigned long)__builtin_frame_address(0) -
+			     (unsigned long)task_stack_page(current);
+
+	if (likely(room >= BENTO_STACK_IO))
+		return false;
+	bento_bad(call->sb, call->op, "does I/O with %lu bytes of stack left", room);
+	return true;
+}
+
 static void bento_invalidate(struct bento_deferred *d)
 {
 	invalidate_inode_pages2_range(d->inode->i_mapping,

@@ -244,6 +244,84 @@ static inline void bento_large_folios(struct address_space *mapping)
 #define bento_journal_room(journal) ((journal)->j_max_transaction_buffers)
 #endif
 
+/* ---- iomap ---- */
+
+/*
+ * 6.12 and 6.1 differ in names (folio_ops, folios in tables), in where an ioend
+ * keeps its bio, in how unused delayed allocations are found, and in that 6.1
+ * does not look for dirty pages above unwritten blocks when it zeroes (D5).
+ * `BENTO_PUNCH(name, body)`: body(inode, start, end). `BENTO_MAP_BLOCKS(name,
+ * body)`: body(wpc, inode, offset).
+ */
+#if BENTO_KERNEL(6, 12)
+#define bento_iomap_folio_ops(iomap) ((iomap)->folio_ops)
+#define bento_ioend_bio(ioend) (&(ioend)->io_bio)
+#define bento_bio_ioend(bio) iomap_ioend_from_bio(bio)
+#define bento_iomap_dirty_folio iomap_dirty_folio
+#define BENTO_ERROR_REMOVE .error_remove_folio = generic_error_remove_folio
+#define bento_iomap_write(iocb, from, ops)                                     \
+	iomap_file_buffered_write(iocb, from, ops, NULL)
+#define bento_iomap_zero(inode, pos, len, ops)                                 \
+	iomap_zero_range(inode, pos, len, NULL, ops)
+#define BENTO_PUNCH(name, body)                                                \
+	static void name(struct inode *inode, loff_t offset, loff_t length,    \
+			 struct iomap *iomap)                                  \
+	{                                                                      \
+		body(inode, offset, offset + length);                          \
+	}
+#define bento_release_delayed(inode, pos, length, written, flags, iomap, punch) \
+	do {                                                                   \
+		filemap_invalidate_lock((inode)->i_mapping);                   \
+		iomap_write_delalloc_release(                                  \
+			inode, iomap_last_written_block(inode, pos, written),  \
+			round_up((pos) + (length), i_blocksize(inode)), flags, \
+			iomap, punch);                                         \
+		filemap_invalidate_unlock((inode)->i_mapping);                 \
+	} while (0)
+#define BENTO_MAP_BLOCKS(name, body)                                           \
+	static int name(struct iomap_writepage_ctx *wpc, struct inode *inode,  \
+			loff_t offset, unsigned int len)                       \
+	{                                                                      \
+		return body(wpc, inode, offset);                               \
+	}
+#else
+#define iomap_folio_ops iomap_page_ops
+#define bento_iomap_folio_ops(iomap) ((iomap)->page_ops)
+#define bento_ioend_bio(ioend) ((ioend)->io_bio)
+#define bento_bio_ioend(bio) ((struct iomap_ioend *)(bio)->bi_private)
+#define bento_iomap_dirty_folio filemap_dirty_folio
+#define BENTO_ERROR_REMOVE .error_remove_page = generic_error_remove_page
+#define bento_iomap_write(iocb, from, ops)                                     \
+	iomap_file_buffered_write_at(iocb, from, ops)
+#define iomap_file_buffered_write_at(iocb, from, ops)                          \
+	({                                                                     \
+		ssize_t __written = iomap_file_buffered_write(iocb, from, ops);\
+									       \
+		if (__written > 0)                                             \
+			(iocb)->ki_pos += __written;                           \
+		__written;                                                     \
+	})
+#define bento_iomap_zero(inode, pos, len, ops)                                 \
+	(filemap_write_and_wait_range((inode)->i_mapping, pos,                 \
+				      (pos) + (len) - 1) ?:                    \
+		 iomap_zero_range(inode, pos, len, NULL, ops))
+#define BENTO_PUNCH(name, body)                                                \
+	static int name(struct inode *inode, loff_t offset, loff_t length)     \
+	{                                                                      \
+		body(inode, offset, offset + length);                          \
+		return 0;                                                      \
+	}
+#define bento_release_delayed(inode, pos, length, written, flags, iomap, punch) \
+	iomap_file_buffered_write_punch_delalloc(inode, iomap, pos, length,    \
+						 written, punch)
+#define BENTO_MAP_BLOCKS(name, body)                                           \
+	static int name(struct iomap_writepage_ctx *wpc, struct inode *inode,  \
+			loff_t offset)                                         \
+	{                                                                      \
+		return body(wpc, inode, offset);                               \
+	}
+#endif
+
 /* ---- ACLs ---- */
 
 /* 6.2: the VFS handles ACL xattrs itself; get_acl became get_inode_acl; set_acl

@@ -63,7 +63,8 @@ s32 bento_device_block_size(struct bento_call *call, u32 size)
 		return -EINVAL;
 	if (size == bs->sb->s_blocksize)
 		return 0;
-	if (kc->nblocks || kc->tx || bs->disk.journal)
+	/* Checksums have been compared with the size it has. */
+	if (kc->nblocks || kc->tx || bs->disk.journal || bs->disk.sum_count)
 		return -EBUSY;
 	if (bs->live || !is_power_of_2(size) || size < 512 || size > PAGE_SIZE) {
 		bento_msg(bs, KERN_ERR, "a block size of %u bytes cannot be had", size);
@@ -196,6 +197,10 @@ s32 bento_block_read(struct bento_call *call, u64 number, struct bento_block *ou
 	if (unlikely(!bh))
 		return -ENOMEM;
 	if (unlikely(!buffer_uptodate(bh))) {
+		if (bento_stack_short_io(call)) {
+			brelse(bh);
+			return -ENOMEM;
+		}
 		/* What was verified is not what is read now. */
 		clear_bit(BENTO_BH_CHECKED, &bh->b_state);
 		if (bh_read(bh, REQ_META | REQ_PRIO) < 0) {

@@ -31,6 +31,8 @@ void bento_block_lend(struct bento_kcall *kc, struct buffer_head *bh,
 /* One of the mount's checksums; NULL for 0 or a number that is none. */
 struct bento_sum *bento_sum_get(struct bento_super *bs, u32 checksum);
 void bento_sum_set(const struct bento_sum *sum, struct buffer_head *bh, void *data);
+/* Nothing is written any more; true the first time. */
+bool bento_disk_stop(struct bento_super *bs, const char *why);
 u32 bento_journal_max_credits(const journal_t *journal);
 
 #endif

@@ -49,28 +49,34 @@ static void bento_forget_inside(struct bento_super *bs, struct bento_kinode *ki)
 /*
  * The end of an inode's data, after that of what it has on a device when its last
  * link is gone: blocks and number are freed, by transactions. By one who has
- * entered, and is kept from freezing (sb_start_intwrite); leaves.
+ * entered, and is kept from freezing (sb_start_intwrite); leaves. False, with
+ * `again`, when it is to be done once more by the instance that comes next.
  */
-static void bento_end_inside(struct bento_super *bs, struct bento_kinode *ki,
-			     bool evict)
+static bool bento_end_inside(struct bento_super *bs, struct bento_kinode *ki,
+			     bool evict, bool again)
 {
 	struct bento_inode_args args = { .inode = &ki->pub };
 	struct bento_kcall kc __uninitialized;
+	s64 r = 0;
 
 	bento_kcall_init(&kc);
-	if (evict && READ_ONCE(bs->slot.health) == BENTO_OK)
-		bento_inside(bs, BENTO_OP_evict_inode, &args, &kc);
-	if (ki->pub.data)
+	if (evict)
+		r = READ_ONCE(bs->slot.health) == BENTO_OK ?
+			    bento_inside(bs, BENTO_OP_evict_inode, &args, &kc) : -EIO;
+	again = again && r < 0 && READ_ONCE(bs->slot.health) == BENTO_RESTARTING;
+	if (ki->pub.data && !again)
 		bento_forget_inside(bs, ki);
 	else
 		bento_slot_leave(&bs->slot);
 	bento_drain(&kc);
+	return !again;
 }
 
 static void bento_orphan_work(struct work_struct *work)
 {
 	struct bento_super *bs = container_of(work, struct bento_super, orphan_work);
 	struct bento_orphan *orphan;
+	unsigned int tries;
 
 	for (;;) {
 		spin_lock(&bs->orphan_lock);
@@ -81,9 +87,11 @@ static void bento_orphan_work(struct work_struct *work)
 			return;
 		if (orphan->evict)
 			sb_start_intwrite(bs->sb);
-		if (bento_slot_enter(&bs->slot))
-			bento_slot_enter_any(&bs->slot);
-		bento_end_inside(bs, &orphan->ki, orphan->evict);
+		tries = 0;
+		do {
+			if (bento_slot_enter(&bs->slot))
+				bento_slot_enter_any(&bs->slot);
+		} while (!bento_end_inside(bs, &orphan->ki, orphan->evict, tries++ < 3));
 		if (orphan->evict)
 			sb_end_intwrite(bs->sb);
 		spin_lock(&bs->orphan_lock);
@@ -181,11 +189,10 @@ static void bento_evict_disk(struct inode *inode)
 	struct bento_kinode *ki = bento_ki(inode);
 
 	sb_start_intwrite(inode->i_sb);
-	if (bento_stack_short() || !bento_slot_try_enter(&bs->slot)) {
+	if (bento_stack_short() || !bento_slot_try_enter(&bs->slot) ||
+	    !bento_end_inside(bs, ki, true, true)) {
 		bento_orphan(bs, ki, true);
 		ki->pub.data = NULL;
-	} else {
-		bento_end_inside(bs, ki, true);
 	}
 	sb_end_intwrite(inode->i_sb);
 }

@@ -8,7 +8,7 @@
 #include <linux/mm.h>
 #include <linux/uio.h>
 
-#include "pages.h"
+#include "extents.h"
 
 /* ---- open, close, fsync: directories too ---- */
 
@@ -87,6 +87,8 @@ int bento_fsync(struct file *file, loff_t start, loff_t end, int datasync)
 
 	if (!bento_resident(bs)) {
 		err = file_write_and_wait_range(file, start, end);
+		if (!err && S_ISREG(inode->i_mode) && bento_extents(bs))
+			err = bento_map_settle(inode);
 		if (err)
 			return err;
 	}
@@ -102,8 +104,12 @@ int bento_fsync(struct file *file, loff_t start, loff_t end, int datasync)
 
 static ssize_t bento_read_iter(struct kiocb *iocb, struct iov_iter *to)
 {
+	struct bento_super *bs = bento_isb(file_inode(iocb->ki_filp));
+
+	if (bento_extents(bs))
+		return bento_extents_read(iocb, to);
 	iocb->ki_flags &= ~IOCB_DIRECT;
-	if (bento_resident(bento_isb(file_inode(iocb->ki_filp))))
+	if (bento_resident(bs))
 		return bento_resident_read(iocb, to);
 	return filemap_read(iocb, to, 0);
 }
@@ -133,6 +139,8 @@ static ssize_t bento_write_iter(struct kiocb *iocb, struct iov_iter *from)
 	struct inode *inode = file_inode(iocb->ki_filp);
 	ssize_t ret;
 
+	if (bento_extents(bento_isb(inode)))
+		return bento_extents_write(iocb, from);
 	iocb->ki_flags &= ~IOCB_DIRECT;
 	inode_lock(inode);
 	ret = generic_write_checks(iocb, from);
@@ -150,7 +158,9 @@ static ssize_t bento_write_iter(struct kiocb *iocb, struct iov_iter *from)
 static int bento_bytes_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	file_accessed(file);
-	vma->vm_ops = &bento_bytes_vm_ops;
+	vma->vm_ops = bento_extents(bento_isb(file_inode(file))) ?
+			      &bento_extents_vm_ops :
+			      &bento_bytes_vm_ops;
 	return 0;
 }
 
@@ -193,10 +203,12 @@ static loff_t bento_llseek(struct file *file, loff_t offset, int whence)
 	loff_t r;
 
 	if ((whence != SEEK_DATA && whence != SEEK_HOLE) ||
-	    !(bento_resident(bs) || bento_has(bs, BENTO_OP_seek)))
+	    !(bento_resident(bs) || bento_extents(bs) ||
+	      bento_has(bs, BENTO_OP_seek)))
 		return generic_file_llseek(file, offset, whence);
 	inode_lock_shared(inode);
 	r = bento_resident(bs) ? bento_resident_seek(inode, offset, whence) :
+	    bento_extents(bs)  ? bento_extents_seek(inode, offset, whence) :
 				 bento_bytes_seek(file, offset, whence);
 	inode_unlock_shared(inode);
 	return r < 0 ? r : vfs_setpos(file, r, inode->i_sb->s_maxbytes);
@@ -230,6 +242,8 @@ void bento_setsize_apply(struct inode *inode, loff_t size)
 void bento_evict_pages(struct inode *inode)
 {
 	truncate_inode_pages_final(&inode->i_data);
+	if (S_ISREG(inode->i_mode) && bento_extents(bento_isb(inode)))
+		bento_map_end(inode);
 	if (bento_resident(bento_isb(inode)) && bento_ki(inode)->charged)
 		bento_resident_settle(inode);
 }
@@ -239,6 +253,9 @@ u64 bento_file_blocks(const struct inode *inode)
 	if (bento_resident(bento_isb(inode)) && S_ISREG(inode->i_mode))
 		return (u64)READ_ONCE(inode->i_mapping->nrpages)
 		       << (PAGE_SHIFT - SECTOR_SHIFT);
+	if (bento_extents(bento_isb(inode)))
+		return inode->i_blocks + (bento_map_delayed(inode)
+					  << (inode->i_blkbits - SECTOR_SHIFT));
 	return inode->i_blocks;
 }
 
@@ -246,6 +263,8 @@ void bento_init_mapping(struct inode *inode)
 {
 	if (bento_resident(bento_isb(inode)))
 		mapping_set_unevictable(inode->i_mapping);
+	else if (bento_extents(bento_isb(inode)))
+		mapping_set_large_folios(inode->i_mapping);
 	else
 		bento_large_folios(inode->i_mapping);
 }
@@ -343,6 +362,8 @@ static long bento_fallocate(struct file *file, int mode, loff_t offset, loff_t l
 	filemap_invalidate_lock(mapping);
 	if (bento_resident(bento_isb(inode)))
 		err = bento_resident_fallocate_asked(inode, mode, offset, len);
+	else if (bento_extents(bento_isb(inode)))
+		err = bento_extents_fallocate(inode, mode, offset, len, size);
 	else
 		err = bento_bytes_fallocate(inode, mode, offset, len);
 	if (!err && size != i_size_read(inode)) {
@@ -385,6 +406,22 @@ void bento_fill_file_iops(struct bento_super *bs, struct inode_operations *iops)
 {
 	bento_fill_common_iops(bs, iops);
 	bento_fill_xattr_iops(bs, iops);
+	if (bento_extents(bs))
+		iops->fiemap = bento_extents_fiemap;
+}
+
+/* Can bytes be read, and written? */
+static bool bento_reads(const struct bento_super *bs)
+{
+	return bento_resident(bs) ||
+	       bento_had(bs, bento_extents(bs) ? BENTO_OP_map_extents : BENTO_OP_read);
+}
+
+static bool bento_writes(const struct bento_super *bs)
+{
+	return bento_resident(bs) ||
+	       bento_had(bs, bento_extents(bs) ? BENTO_OP_allocate_extents :
+						 BENTO_OP_write);
 }
 
 void bento_fill_file_fops(struct bento_super *bs, struct file_operations *fops)
@@ -402,15 +439,15 @@ void bento_fill_file_fops(struct bento_super *bs, struct file_operations *fops)
 		fops->fadvise = bento_fadvise;
 	if (resident || bento_had(bs, BENTO_OP_fallocate))
 		fops->fallocate = bento_fallocate;
-	if (resident || bento_had(bs, BENTO_OP_read)) {
+	if (bento_reads(bs)) {
 		fops->read_iter = bento_read_iter;
 		fops->splice_read = resident ? bento_resident_splice_read :
 					       bento_splice_read_cached;
 		fops->mmap = resident ? generic_file_mmap :
-			     bento_had(bs, BENTO_OP_write) ? bento_bytes_mmap :
+			     bento_writes(bs) ? bento_bytes_mmap :
 							     generic_file_readonly_mmap;
 	}
-	if (resident || bento_had(bs, BENTO_OP_write)) {
+	if (bento_writes(bs)) {
 		fops->write_iter = bento_write_iter;
 		fops->splice_write = iter_file_splice_write;
 	}
@@ -421,6 +458,10 @@ void bento_fill_aops(struct bento_super *bs, struct address_space_operations *ao
 {
 	if (bento_resident(bs)) {
 		*aops = bento_resident_aops;
+		return;
+	}
+	if (bento_extents(bs)) {
+		*aops = bento_extents_aops;
 		return;
 	}
 	*aops = bento_bytes_aops;

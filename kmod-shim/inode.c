@@ -58,8 +58,9 @@ void bento_fill_attr(const struct inode *inode, struct bento_attr *attr)
 	*attr = (struct bento_attr){
 		.ino = inode->i_ino,
 		.size = i_size_read(inode),
-		.blocks = S_ISREG(inode->i_mode) ? bento_file_blocks(inode) :
-						   inode->i_blocks,
+		.blocks = S_ISREG(inode->i_mode) && bento_resident(bento_isb(inode)) ?
+				  bento_file_blocks(inode) :
+				  inode->i_blocks,
 		.atime = bento_time(inode_get_atime(inode)),
 		.mtime = bento_time(inode_get_mtime(inode)),
 		.ctime = bento_time(inode_get_ctime(inode)),

@@ -470,7 +470,9 @@ int bento_journal_empty(struct bento_super *bs)
 	err = jbd2_journal_flush(journal, 0);
 	/* Nobody writes: the VFS has seen to that. */
 	jbd2_journal_unlock_updates(journal);
-	if (err)
+	if (err && is_journal_aborted(journal))
+		bento_disk_stop(bs, "its journal has stopped");
+	else if (err)
 		bento_msg(bs, KERN_ERR, "the journal could not be emptied: errno %d", -err);
 	return err;
 }
@@ -532,7 +534,9 @@ int bento_disk_ready(struct bento_super *bs)
 	if (disk->journal && disk->journal_error)
 		jbd2_journal_update_sb_errno(disk->journal);
 	disk->journal_error = 0;
-	return 0;
+	/* That the device is in use is to be read from it, not only from the
+	 * journal, before anything else is in there. */
+	return bento_journal_empty(bs);
 }
 
 void bento_disk_exit(struct bento_super *bs)
@@ -556,6 +560,22 @@ void bento_disk_exit(struct bento_super *bs)
 	disk->sum_count = 0;
 }
 
+bool bento_disk_stop(struct bento_super *bs, const char *why)
+{
+	struct bento_disk *disk = &bs->disk;
+
+	if (xchg(&disk->failed, true))
+		return false;
+	WRITE_ONCE(disk->writable, false);
+	if (bs->live && !sb_rdonly(bs->sb)) {
+		bento_msg(bs, KERN_ERR, "read-only from now on: %s", why);
+		/* Before others see this, nothing more begins. */
+		smp_wmb();
+		bs->sb->s_flags |= SB_RDONLY;
+	}
+	return true;
+}
+
 void bento_fail(struct bento_call *call, u32 what)
 {
 	struct bento_super *bs = call->sb;
@@ -568,16 +588,8 @@ void bento_fail(struct bento_call *call, u32 what)
 	if (what == BENTO_FAIL_PANIC)
 		panic("bento: %s(%s): the file system is corrupt, and errors=panic asks for this",
 		      bs->fs->name, bs->source ?: "none");
-	if (what != BENTO_FAIL_RDONLY || xchg(&disk->failed, true))
-		return;
-	WRITE_ONCE(disk->writable, false);
-	if (disk->journal)
+	if (what == BENTO_FAIL_RDONLY && bento_disk_stop(bs, "the file system is corrupt") &&
+	    disk->journal)
 		jbd2_journal_abort(disk->journal, -EIO);
-	if (bs->live && !sb_rdonly(bs->sb)) {
-		bento_msg(bs, KERN_ERR, "read-only from now on");
-		/* What has begun to write ends before others see this. */
-		smp_wmb();
-		bs->sb->s_flags |= SB_RDONLY;
-	}
 }
 EXPORT_SYMBOL_GPL(bento_fail);

@@ -291,6 +291,7 @@ static void bento_inode_once(void *p)
 
 	inode_init_once(&ki->vfs);
 	init_waitqueue_head(&ki->poll_wait);
+	bento_map_once(&ki->map);
 }
 
 static int __init bento_init(void)
@@ -312,15 +313,25 @@ static int __init bento_init(void)
 	bento_deep_wq = alloc_workqueue("bento_deep", WQ_MEM_RECLAIM | WQ_HIGHPRI, 0);
 	if (!bento_deep_wq)
 		goto urgent;
+	bento_done_wq = alloc_workqueue("bento_done", WQ_MEM_RECLAIM | WQ_UNBOUND, 0);
+	if (!bento_done_wq)
+		goto deep;
+	err = bento_map_init();
+	if (err)
+		goto done;
 	err = bento_tx_init();
 	if (err)
-		goto deep;
+		goto map;
 	err = bento_sysfs_init();
 	if (err)
 		goto tx;
 	return 0;
 tx:
 	bento_tx_exit();
+map:
+	bento_map_exit();
+done:
+	destroy_workqueue(bento_done_wq);
 deep:
 	destroy_workqueue(bento_deep_wq);
 urgent:
@@ -344,12 +355,14 @@ static void __exit bento_exit(void)
 		kobject_put(&fs->kobj);
 	}
 	bento_sysfs_exit();
+	destroy_workqueue(bento_done_wq);
 	destroy_workqueue(bento_deep_wq);
 	destroy_workqueue(bento_urgent_wq);
 	destroy_workqueue(bento_wq);
 	rcu_barrier(); /* inodes on their way out */
 	kmem_cache_destroy(bento_inode_cache);
 	bento_tx_exit();
+	bento_map_exit();
 	bento_lockdep_exit();
 }
 

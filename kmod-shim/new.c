@@ -202,5 +202,7 @@ int bento_new_finish(struct bento_making *mk, const struct bento_new *node,
 	 * handler has been told, and has stored it. */
 	if (!bento_extents(bento_isb(inode)))
 		bento_dirty(inode);
+	else
+		bento_map_fresh(inode);
 	return 0;
 }

@@ -27,6 +27,10 @@
  * C it calls: an allocation's slow path, or the report of a panic. */
 #define BENTO_STACK_RESERVE (BENTO_STACK_BASE + BENTO_STACK_C + 2560)
 
+/* And this much is for reading a block, or for a journal that must make room
+ * first: a driver's way down, below what an allocation may need. */
+#define BENTO_STACK_IO (BENTO_STACK_BASE + BENTO_STACK_C + 2048)
+
 /* What must be free above the base at entry: a few frames more. */
 #define BENTO_STACK_ENTRY (BENTO_STACK_RESERVE + 2048)
 

@@ -15,6 +15,18 @@
 extern const struct address_space_operations bento_bytes_aops;
 extern const struct vm_operations_struct bento_bytes_vm_ops;
 
+/* iomap.c */
+extern const struct address_space_operations bento_extents_aops;
+extern const struct vm_operations_struct bento_extents_vm_ops;
+ssize_t bento_extents_read(struct kiocb *iocb, struct iov_iter *to);
+ssize_t bento_extents_write(struct kiocb *iocb, struct iov_iter *from);
+loff_t bento_extents_seek(struct inode *inode, loff_t offset, int whence);
+int bento_extents_fiemap(struct inode *inode, struct fiemap_extent_info *info,
+			 u64 start, u64 len);
+/* Under i_rwsem and invalidate_lock. */
+int bento_extents_fallocate(struct inode *inode, int mode, loff_t offset,
+			    loff_t len, loff_t size);
+
 /* resident.c */
 extern const struct address_space_operations bento_resident_aops;
 /* Uncharge what left the page cache since: under invalidate_lock, or when

@@ -21,7 +21,8 @@
  *   fsmod.c   linked into each file system's module, not into bento.ko
  *   dir.c     lookup create ... rename tmpfile; readdir.c iterate
  *   file.c    file fops; pages.c the page cache of bytes files, sinks and
- *             sources; resident.c of resident ones
+ *             sources; resident.c of resident ones; iomap.c of those with
+ *             extents, by the map that extents.c keeps
  *   xattr.c   xattr handlers, ACLs, listxattr
  *   export.c  NFS file handles      ioctl.c  ioctl, poll
  *   trace.c   tracepoints
@@ -43,6 +44,7 @@
 
 #include "bento_abi.h"
 #include "compat.h"
+#include "iomap.h"
 
 /* ---- one loaded version, one name ---- */
 
@@ -229,6 +231,7 @@ struct bento_kinode {
 	u64 disk_size, stored_size;
 	u32 project;
 	u32 sync_tid, datasync_tid;
+	struct bento_map map; /* extents.c */
 	struct inode vfs;
 };
 
@@ -387,6 +390,8 @@ static inline int bento_errno(s64 result)
 
 /* Too little stack left in this task to enter Rust. */
 bool bento_stack_short(void);
+/* The same for I/O by one who is inside; told. */
+bool bento_stack_short_io(struct bento_call *call);
 struct bento_record *bento_find_record(unsigned long sp);
 
 /* A reference that the call gives back after the gate. */
@@ -400,6 +405,7 @@ struct bento_inode *bento_ledger_find(struct bento_kcall *kc, const void *lock);
 extern struct workqueue_struct *bento_wq;
 extern struct workqueue_struct *bento_urgent_wq; /* restarts */
 extern struct workqueue_struct *bento_deep_wq; /* needs a stack of its own */
+extern struct workqueue_struct *bento_done_wq; /* data I/O has ended */
 extern const char *const bento_op_names[BENTO_OP_COUNT];
 
 /*
@@ -567,6 +573,9 @@ int bento_new_finish(struct bento_making *mk, const struct bento_new *node,
  * symlinks. */
 void bento_fill_common_iops(struct bento_super *bs, struct inode_operations *iops);
 void bento_fill_symlink_iops(struct bento_super *bs, struct inode_operations *iops);
+/* The handler alone. */
+int bento_ask_setattr(bento_idmap *idmap, struct inode *inode,
+		      const struct iattr *ia);
 /* Through the handler alone, with ctime. */
 int bento_set_mode(struct inode *inode, umode_t mode);
 int bento_set_link(struct inode *inode, const void *target, size_t len);
@@ -601,6 +610,17 @@ int bento_setsize_prepare(struct inode *inode, loff_t size);
 void bento_setsize_apply(struct inode *inode, loff_t size);
 /* Eviction: truncate_inode_pages_final and uncharge. Every inode type. */
 void bento_evict_pages(struct inode *inode);
+
+/* A regular file that has just been made: nothing lies anywhere yet. */
+void bento_map_fresh(struct inode *inode);
+/* Blocks that are reserved and not in i_blocks yet. */
+u64 bento_map_delayed(const struct inode *inode);
+/* Eviction: what was reserved is given back. */
+void bento_map_end(struct inode *inode);
+/* setattr of a size, data = "extents": under i_rwsem and invalidate_lock, with
+ * the handler's call in the middle. */
+int bento_extents_resize(bento_idmap *idmap, struct inode *inode,
+			 const struct iattr *ia);
 
 /* Resident limit: true and charged, or false (-ENOSPC). inode.c. */
 bool bento_count_inode(struct inode *inode);

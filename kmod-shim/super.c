@@ -424,11 +424,18 @@ static int bento_reconfigure_disk(struct fs_context *fc)
 		if (err)
 			return err;
 	}
+	/* As before the last call of a mount. */
+	if (ro && !was && disk->writable)
+		bento_journal_empty(bs);
 	err = bento_reconfigure_call(fc);
 	if (!err && !ro && was)
 		err = bento_disk_ready(bs);
-	if (!err && ro && !was)
+	if (!err && ro && !was) {
 		err = bento_journal_empty(bs);
+		/* Read-only it is, whatever became of the journal. */
+		if (disk->failed)
+			err = 0;
+	}
 	if (!ro && was && err)
 		bento_journal_empty(bs);
 	if (err ? was : ro)
@@ -475,6 +482,10 @@ static void bento_unmount(struct bento_super *bs)
 	flush_work(&bs->orphan_work);
 	/* In quarantine too: nobody else is left to enter. */
 	if (slot->now->instance && !slot->now->abandoned) {
+		/* What the handler writes last says that there is nothing to
+		 * replay: all else is at its place by then. */
+		if (bento_extents(bs) && bs->disk.writable)
+			bento_journal_empty(bs);
 		bento_direct(bs, slot->now, BENTO_OP_unmount, &args, NULL);
 		slot->now->instance = NULL;
 	}

@@ -115,8 +115,11 @@ static int bento_tx_start(struct bento_call *call, struct bento_tx *tx)
 		return -ENOSPC;
 	}
 	handle = jbd2__journal_start(journal, tx->blocks, 0, tx->revokes, GFP_NOFS, 0, 0);
-	if (IS_ERR(handle))
+	if (IS_ERR(handle)) {
+		if (is_journal_aborted(journal))
+			bento_disk_stop(call->sb, "its journal has stopped");
 		return PTR_ERR(handle);
+	}
 	tx->handle = handle;
 	return 0;
 }
@@ -137,6 +140,8 @@ s32 bento_tx_begin(struct bento_call *call, u32 blocks, u32 revokes)
 	}
 	if (unlikely(!READ_ONCE(bs->disk.writable)))
 		return -EROFS;
+	if (unlikely(bento_stack_short_io(call)))
+		return -ENOMEM;
 	if (unlikely(blocks > INT_MAX / 2 || revokes > INT_MAX / 2))
 		return -ENOSPC;
 	tx = kmem_cache_alloc(bento_tx_cache, GFP_NOFS | __GFP_NOFAIL);

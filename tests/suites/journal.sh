@@ -175,6 +175,21 @@ make /tmp/old.img 1024 3
 log_mark
 refuse "a journal of version 1" "not supported|wrong fs|mount" up /tmp/old.img
 logged "is told" "version 1, which cannot be written"
+# Fast commits: their area is the journal's last 256 blocks but one, its first block the 1025th.
+make /tmp/fast.img 1280
+jsb=$(((64 + 640) * 1024))
+be32 $((0x20)) | put /tmp/fast.img $((jsb + 40))
+be32 5 | put /tmp/fast.img $((jsb + 24))
+be32 1 | put /tmp/fast.img $((jsb + 28))
+be32 256 | put /tmp/fast.img $((jsb + 84))
+printf '\x09\x00\x08\x00\x00\x00\x00\x00\x05\x00\x00\x00' | put /tmp/fast.img $(((64 + 1025 - 640) * 1024))
+log_mark
+refuse "a journal with fast commits" "not supported|wrong fs|mount" up /tmp/fast.img
+logged "is told" "fast commits, which cannot be replayed here"
+printf '\x04' | put /tmp/fast.img $(((64 + 1025 - 640) * 1024 + 8))
+check "old ones do no harm" up /tmp/fast.img
+check "a commit" do_ add 2
+check "unmount" umount $dir
 printf '\x00' | put /tmp/old.img $(((64 + 512) * 1024))
 log_mark
 refuse "no journal where one should be" "clean|wrong fs|mount" up /tmp/old.img

@@ -68,6 +68,7 @@ fresh() {
     case $fs in
         ext4 | rext4)
             mkfs.ext4 -q -F $MKFS "$BENTO_DISK0" && mount -t $fs ${options:+-o "$options"} "$BENTO_DISK0" "$dir" ;;
+        extentfs) mount -t $fs -o "${MKFS:-block=4096}${options:+,$options}" "$BENTO_DISK0" "$dir" ;;
         *) mount -t "$fs" ${options:+-o "$options"} none "$dir" ;;
     esac
 }

@@ -126,11 +126,16 @@ impl Buf {
         self.flags.fetch_or(UPTODATE | CHECKED, Ordering::AcqRel);
     }
 
-    /// A copy. Nobody changes it meanwhile: the caller holds `stage`, or the transaction that may is locked.
-    pub fn copy_to(&self, out: &mut [u8]) {
-        let len = self.len.min(out.len());
-        // SAFETY: SAFETY.md C4: our bytes.
-        unsafe { out.as_mut_ptr().copy_from_nonoverlapping(self.data(), len) };
+    /// Appends a copy. Nobody changes it meanwhile: the caller holds `stage` and no transaction has the block, or the one
+    /// that has it is locked.
+    pub fn copy_to(&self, out: &mut Vec<u8>) {
+        out.reserve(self.len);
+        let end = out.len();
+        // SAFETY: SAFETY.md C4: our bytes, into room that was reserved for them.
+        unsafe {
+            out.as_mut_ptr().add(end).copy_from_nonoverlapping(self.data(), self.len);
+            out.set_len(end + self.len);
+        }
     }
 
     /// The same the other way round.
@@ -184,6 +189,7 @@ struct Shard {
 /// The device of one mount.
 pub struct Device {
     disk: Arc<dyn Disk>,
+    size: u64,
     block_size: AtomicU32,
     shards: [RwLock<Shard>; SHARDS],
     sums: Mutex<Sums>,
@@ -213,6 +219,7 @@ fn poisonless<T>(result: std::result::Result<T, PoisonError<T>>) -> T {
 impl Device {
     pub fn new(disk: Arc<dyn Disk>) -> Device {
         Device {
+            size: disk.size(),
             disk,
             block_size: AtomicU32::new(PAGE as u32),
             shards: [const {
@@ -227,7 +234,7 @@ impl Device {
 
     /// Bytes.
     pub fn size(&self) -> u64 {
-        self.disk.size()
+        self.size
     }
 
     pub fn is_read_only(&self) -> bool {
@@ -415,12 +422,12 @@ impl Device {
         Ok(())
     }
 
-    /// A block that was freed: out of the cache, unless it is in use again.
+    /// A block that was freed: out of the cache, unless somebody has it already for the next use.
     pub fn drop_forgotten(&self, number: u64) {
         let mut shard = poisonless(self.shard(number).write());
         let idle = |buf: &Arc<Buf>| {
             let stage = buf.stage();
-            stage.running == 0 && stage.checkpoint == 0
+            Arc::strong_count(buf) == 1 && stage.running == 0 && stage.checkpoint == 0
         };
         if shard.map.get(&number).is_some_and(idle) {
             shard.map.remove(&number);

@@ -357,15 +357,17 @@ impl Inode {
             let end = self.sb().whole_blocks(&(size..size)).end;
             self.zero(caller, size..end.min(offset))?;
         }
-        let mut done = 0;
-        while done < bytes.len() {
-            match self.write_piece(caller, offset + done as u64, &bytes[done..]) {
-                Ok(written) => done += written,
-                Err(errno) if done == 0 => return Err(errno),
-                Err(_) => break,
-            }
+        // The size is there before the blocks are: whoever maps them stores how far the file goes with them.
+        let end = size.max(offset + bytes.len() as u64);
+        self.lock_attr().size = end;
+        let (mut done, mut result) = (0, Ok(()));
+        while done < bytes.len() && result.is_ok() {
+            result = self.write_piece(caller, offset + done as u64, &bytes[done..]).map(|written| done += written);
         }
-        Ok(done)
+        if result.is_err() && end > size {
+            self.lock_attr().size = if done > 0 { size.max(offset + done as u64) } else { size };
+        }
+        if done > 0 { Ok(done) } else { result.map(|()| 0) }
     }
 
     fn write_piece(&self, caller: &Caller, offset: u64, bytes: &[u8]) -> Result<usize> {

@@ -397,16 +397,18 @@ impl Inode {
         if self.sb().is_read_only() {
             return Err(Errno::EROFS);
         }
-        if mode & CLEARS != 0 {
-            self.zero_edges(caller, offset..offset + len)?;
-        }
         if size > self.size() {
             self.zero_tail(caller, size)?;
         }
         let done = self.call_fallocate(caller, mode, offset, len);
         // Whether it failed or not: it may have come half-way.
         self.forget_extents(0..u64::MAX);
-        done
+        done?;
+        // Not before: what is refused has changed nothing.
+        if mode & CLEARS != 0 {
+            self.zero_edges(caller, offset..offset + len)?;
+        }
+        Ok(())
     }
 
     fn size_after(&self, mode: i32, offset: u64, len: u64) -> Result<u64> {

@@ -327,7 +327,7 @@ impl Inode {
         let grown = {
             let mut attr = self.lock_attr();
             (attr.mtime, attr.ctime) = (now, now);
-            let grown = end > attr.size;
+            let grown = end > attr.disk_size;
             // Here bytes reach the device when they are written.
             (attr.size, attr.disk_size) = (attr.size.max(end), attr.disk_size.max(end));
             grown

@@ -322,6 +322,9 @@ impl Log {
         if logical == 0 {
             return refuse(Errno::EUCLEAN, "journal: it has no blocks");
         }
+        if raw.flags & abi::BENTO_JOURNAL_64BIT == 0 && device.blocks() > 1 << 32 {
+            return refuse(Errno::EINVAL, format!("journal: 32 bits are too few for {} blocks", device.blocks()));
+        }
         let mut superblock = vec![0; SUPER];
         let offset = runs.first().map_or(0, |run| run.physical) * u64::from(block);
         device
@@ -600,6 +603,13 @@ impl Log {
     /// The error a mount ended with, or none.
     pub fn set_error(&mut self, error: i32) {
         put(&mut self.superblock, S_ERRNO, &(error as u32).to_be_bytes());
+    }
+
+    /// No error any more: was there one?
+    pub fn clear_error(&mut self) -> bool {
+        let had = be32(&self.superblock, S_ERRNO) != 0;
+        self.set_error(0);
+        had
     }
 
     pub fn write_error(&mut self, device: &Device, error: i32) -> Result<()> {

@@ -381,7 +381,17 @@ impl Journal {
         if self.no_barrier.load(Ordering::Acquire) { Ok(()) } else { device.flush() }
     }
 
+    /// Commits what there is while the log is empty: one block alone goes straight to its place. That is how a superblock
+    /// says that there is a journal to be recovered before there is one, and that there is none once it is gone.
+    pub fn commit_apart(&self, device: &Device) -> Result<()> {
+        self.commit_some(device, &mut held(&self.work), true).map(drop)
+    }
+
     fn commit_running(&self, device: &Device, work: &mut Work) -> Result<bool> {
+        self.commit_some(device, work, false)
+    }
+
+    fn commit_some(&self, device: &Device, work: &mut Work, apart: bool) -> Result<bool> {
         let mut state = self.state();
         if state.aborted.is_some() {
             return Err(Errno::EIO);
@@ -416,15 +426,15 @@ impl Journal {
             }
             device.seal(&buf, &sums);
             numbers.push(buf.number);
-            let at = bytes.len();
-            bytes.resize(at + size, 0);
-            buf.copy_to(&mut bytes[at..]);
+            buf.copy_to(&mut bytes);
             stage.checkpoint = tid;
             drop(stage);
             written.push(buf);
         }
         let empty = written.is_empty() && forgotten.is_empty();
-        if let Some(cost) = state.cost.filter(|_| !empty) {
+        let clean = work.log.as_ref().is_none_or(Log::is_clean);
+        let apart = apart && clean && written.len() == 1 && forgotten.is_empty();
+        if let Some(cost) = state.cost.filter(|_| !empty && !apart) {
             state.room = state.room.saturating_sub(cost.of(written.len() as u64, forgotten.len() as u64));
         }
         state.locked = false;
@@ -436,12 +446,12 @@ impl Journal {
         let freed: Vec<u64> = forgotten.into_keys().collect();
         let done = match &mut work.log {
             _ if empty => Ok(None),
-            Some(log) => {
+            Some(log) if !apart => {
                 let (sequence, start) = (log.next, log.head());
                 let count = log.write(device, &numbers, &mut bytes, &freed);
                 count.map(|count| Some(Written { tid, sequence, start, count, blocks: Vec::new() }))
             }
-            None => {
+            _ => {
                 let mut places: Vec<_> = numbers.iter().enumerate().map(|(n, number)| (*number, n * size)).collect();
                 device.write_home(&mut places, &bytes).and_then(|()| device.flush()).map(|()| None)
             }
@@ -497,7 +507,6 @@ impl Journal {
             };
             let count = work.written.iter().position(enough).map_or(work.written.len(), |at| at + 1);
             let Some(last) = work.written.get(count - 1).map(|written| written.tid) else { return Ok(()) };
-            let size = device.block_size() as usize;
             let (mut bytes, mut places, mut copied) = (Vec::new(), Vec::new(), Vec::new());
             let mut busy = false;
             for buf in work.written.iter().take(count).flat_map(|written| &written.blocks) {
@@ -515,8 +524,7 @@ impl Journal {
                 if copied.last().is_some_and(|last| Arc::ptr_eq(last, buf)) {
                     continue;
                 }
-                bytes.resize(at + size, 0);
-                buf.copy_to(&mut bytes[at..]);
+                buf.copy_to(&mut bytes);
                 places.push((buf.number, at));
                 copied.push(Arc::clone(buf));
             }
@@ -650,11 +658,13 @@ impl Journal {
             self.record(device, &mut work);
             return Err(why);
         }
-        if let Some(log) = &mut work.log {
-            // Whoever mounted it has been told.
-            log.set_error(0);
+        // Whoever mounted it has been told.
+        let told = work.log.as_mut().is_some_and(Log::clear_error);
+        self.settle_all(device, &mut work)?;
+        match &mut work.log {
+            Some(log) if told => log.mark_empty(device),
+            _ => Ok(()),
         }
-        self.settle_all(device, &mut work)
     }
 
     /// Everything at its place, and nothing begins until the thaw.

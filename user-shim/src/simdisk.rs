@@ -10,7 +10,7 @@ use bento::errno::{Errno, Result};
 use crate::disk::{Disk, range};
 use crate::inode::held;
 
-/// What a drive writes whole.
+/// What a drive writes whole, unless the test says otherwise.
 const SECTOR: usize = 512;
 
 enum Event {
@@ -35,6 +35,7 @@ struct Inner {
     bad_write: Option<(u64, u64)>,
     /// A write that fails does the first half of its sectors.
     tear: bool,
+    sector: usize,
 }
 
 /// A device in memory that remembers how its bytes came to be there. Clones share it.
@@ -58,7 +59,13 @@ impl SimDisk {
             bad_read: None,
             bad_write: None,
             tear: false,
+            sector: SECTOR,
         })))
+    }
+
+    /// Writes of so many bytes, at a multiple of them, are never torn.
+    pub fn set_sector(&self, bytes: usize) {
+        held(&self.0).sector = bytes.max(1);
     }
 
     /// The bytes of this moment, as if all of them were on the medium.
@@ -152,7 +159,7 @@ impl Disk for SimDisk {
         let bad = inner.bad_write.is_some_and(|(first, count)| n >= first && n - first < count);
         let done = match bad {
             false => bytes.len(),
-            true if inner.tear => bytes.len() / 2 / SECTOR * SECTOR,
+            true if inner.tear => bytes.len() / 2 / inner.sector * inner.sector,
             true => 0,
         };
         let bytes = &bytes[..done];
@@ -258,9 +265,9 @@ impl Iterator for CrashStates {
                         1 if self.random.below(2) == 0 => apply(&mut image, *offset, bytes),
                         1 => {}
                         _ => {
-                            for (n, sector) in bytes.chunks(SECTOR).enumerate() {
+                            for (n, sector) in bytes.chunks(inner.sector).enumerate() {
                                 if self.random.below(4) < keeps {
-                                    apply(&mut image, offset + (n * SECTOR) as u64, sector);
+                                    apply(&mut image, offset + (n * inner.sector) as u64, sector);
                                 }
                             }
                         }

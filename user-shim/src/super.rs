@@ -244,6 +244,8 @@ impl Super {
         let Some(device) = self.device.as_ref().filter(|device| !device.is_read_only()) else { return Ok(()) };
         if !self.is_read_only() {
             self.freeze_call(Op::recover, |ops| ops.recover)?;
+            // That the device is in use is to be read from it, not only from the journal.
+            device.journal.settle(device)?;
         }
         let device = Arc::clone(device);
         let timer = std::thread::Builder::new().name("bento-journal".to_owned());
@@ -326,6 +328,9 @@ impl Super {
                 max_bytes: self.max_bytes.load(Ordering::Acquire),
                 max_inodes: self.max_inodes.load(Ordering::Acquire),
             };
+            if read_only && !self.is_read_only() {
+                self.settle_journal();
+            }
             self.invoke(Op::reconfigure, |ops| ops.reconfigure, &Caller::ROOT, &mut args)?;
             self.check_limits(Op::reconfigure, args.max_bytes, args.max_inodes)?;
             self.max_bytes.store(args.max_bytes, Ordering::Release);
@@ -459,6 +464,18 @@ impl Super {
         self.end_device();
     }
 
+    /// What the handler writes last may say that there is nothing to replay: all else is at its place by then.
+    fn settle_journal(&self) {
+        if let Some(device) = &self.device
+            && !device.is_read_only()
+            && !device.is_cut()
+            && device.journal.aborted().is_none()
+        {
+            // It fails again, and is told, when the device ends.
+            let _ = device.journal.settle(device);
+        }
+    }
+
     /// What was committed goes to its place; nothing writes to the device any more.
     fn end_device(&self) {
         let Some(device) = &self.device else { return };
@@ -488,6 +505,9 @@ impl Super {
             std::mem::forget(Arc::clone(&object));
         } else if self.slot.health() == Health::Ok {
             let mut args = abi::bento_unmount_args { pad: 0 };
+            if !self.is_read_only() {
+                self.settle_journal();
+            }
             let answer = self.run(&code, Op::unmount, |ops| ops.unmount, &Caller::ROOT, &mut args);
             if let Some(answer) = &answer {
                 self.note_outcome(Op::unmount, answer.outcome);

@@ -3,6 +3,7 @@
 //! staged, claimed and forgot are the ledger's, so that whatever becomes of the call, it commits or has not been.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,7 +29,11 @@ const RECORD: usize = size_of::<abi::bento_undo_record>();
 thread_local! {
     /// This thread has a transaction open, in this call or in the one around it.
     static OPEN: Cell<bool> = const { Cell::new(false) };
+    /// The chunk of the transaction before.
+    static SPARE: Cell<Option<Chunk>> = const { Cell::new(None) };
 }
+
+type Chunk = Box<[MaybeUninit<u64>]>;
 
 struct Touched {
     buf: Arc<Buf>,
@@ -53,7 +58,7 @@ pub struct Transaction {
     /// Their numbers, once there are many.
     known: Numbers<()>,
     /// The undo log; the newest last, as the runtime finds it through `bento_call.undo`.
-    chunks: Vec<Box<[u64]>>,
+    chunks: Vec<Chunk>,
     forgotten: Vec<u64>,
     staged: Vec<Staged>,
     claimed: Claimed,
@@ -65,7 +70,7 @@ impl Transaction {
     fn undo(&mut self, device: &Device) {
         while let Some(mut chunk) = self.chunks.pop() {
             let head = chunk.as_mut_ptr().cast::<u8>();
-            // SAFETY: SAFETY.md T1: the header is ours, the records behind it are what the runtime wrote there; each says
+            // SAFETY: SAFETY.md T1: the header is ours, `used` bytes of records behind it the runtime has written; each says
             // where in a block of this transaction its bytes belong, and the block is kept by `touched`.
             unsafe {
                 let used = ((*head.cast::<abi::bento_undo>()).used as usize).min(chunk.len() * 8 - HEADER);
@@ -201,6 +206,9 @@ impl<'a> Ledger<'a> {
         if self.sb.is_read_only() && self.op != Op::mount && self.op != Op::reconfigure || device.is_read_only() {
             return Err(Errno::EROFS);
         }
+        if self.settles() {
+            device.journal.settle(device)?;
+        }
         let credits = u64::from(blocks);
         let waits = self.blocks.held_in.is_none();
         let tid = device.journal.begin(device, credits, revokes.into(), waits).inspect_err(|errno| {
@@ -240,6 +248,16 @@ impl<'a> Ledger<'a> {
         if tx.has(buf) {
             return Ok(true);
         }
+        if !device.cached(buf.number).is_some_and(|current| Arc::ptr_eq(&current, buf)) {
+            let number = buf.number;
+            self.complain(format_args!("changes block {number}, which was freed or replayed since it read it"));
+            return Err(Errno::EINVAL);
+        }
+        if device.journal.covers(buf.number, 1) {
+            let number = buf.number;
+            return Err(self.sb.bad(self.op, format_args!("changed block {number}, where the journal is")));
+        }
+        let tx = self.tx()?;
         if tx.touched.len() as u64 >= tx.blocks {
             let most = tx.blocks;
             self.complain(format_args!("changed more than the {most} blocks it had declared: block {}", buf.number));
@@ -303,10 +321,17 @@ impl<'a> Ledger<'a> {
         let older = unsafe { (*call).undo };
         let need = len.checked_add(HEADER + 16).ok_or(Errno::ENOMEM)?;
         let words = need.max(CHUNK).div_ceil(8);
-        let mut chunk: Vec<u64> = Vec::new();
-        chunk.try_reserve_exact(words).map_err(|_| Errno::ENOMEM)?;
-        chunk.resize(words, 0);
-        let mut chunk = chunk.into_boxed_slice();
+        let spare = SPARE.take().filter(|spare| spare.len() >= words);
+        let mut chunk = match spare {
+            Some(spare) => spare,
+            None => {
+                let mut chunk: Vec<MaybeUninit<u64>> = Vec::new();
+                chunk.try_reserve_exact(words).map_err(|_| Errno::ENOMEM)?;
+                chunk.resize(words, MaybeUninit::uninit());
+                chunk.into_boxed_slice()
+            }
+        };
+        let words = chunk.len();
         let head = chunk.as_mut_ptr().cast::<abi::bento_undo>();
         let cap = u32::try_from(words * 8 - HEADER).map_err(|_| Errno::ENOMEM)?;
         // SAFETY: as above; the boxed words stay where they are.
@@ -399,7 +424,18 @@ impl<'a> Ledger<'a> {
         let may = if commit { self.may_commit() } else { Ok(()) };
         // SAFETY: the caller's promise.
         unsafe { self.finish(call, commit && may.is_ok()) };
+        if commit && may.is_ok() && self.settles() {
+            let device = self.device()?;
+            return device.journal.commit_apart(device);
+        }
         may
+    }
+
+    /// Are transactions of this call those that say whether the journal is in use? They begin when it is empty, and one
+    /// that changes a single block (a superblock's flag) does not go through it: whoever finds that flag unset takes the
+    /// journal for empty, so it is set before there is anything in it, and cleared when there is nothing any more.
+    fn settles(&self) -> bool {
+        matches!(self.op, Op::mount | Op::unmount | Op::reconfigure)
     }
 
     /// Ends what is open, if anything.
@@ -433,6 +469,9 @@ impl<'a> Ledger<'a> {
         }
         let unused_revokes = u64::from(tx.revokes).saturating_sub(tx.forgotten.len() as u64);
         device.journal.end(tid, unused, unused_revokes, hold);
+        if let Some(chunk) = tx.chunks.pop().filter(|chunk| chunk.len() == CHUNK / 8) {
+            SPARE.set(Some(chunk));
+        }
     }
 }
 

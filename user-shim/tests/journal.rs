@@ -258,6 +258,45 @@ fn recovered_one(fs: &Harness, n: u64) -> u64 {
 }
 
 #[test]
+fn a_restarted_instance_goes_on_with_the_journal_that_is_open() {
+    let _alone = alone();
+    let disk = Image::new(image(1024, 80, KINDS[3]));
+    let fs = mount(&disk);
+    cached(&fs);
+    add(&fs, "all", 2).unwrap();
+    fs.sync().unwrap();
+    add(&fs, "all", 1).unwrap();
+    for round in 1..=3 {
+        fs.poison();
+        while fs.health() == Health::Restarting {
+            std::thread::yield_now();
+        }
+        assert_eq!(fs.health(), Health::Ok, "{:?}", fs.log());
+        assert_eq!(cached(&fs), [2 + round; 8]);
+        add(&fs, "all", 1).unwrap();
+    }
+    assert_eq!(fs.log().iter().filter(|line| line.ends_with("again")).count(), 3, "{:?}", fs.log());
+    assert_eq!(fs.statfs().unwrap().blocks_free, 1000 - 6);
+    fs.unmount_and_report().unwrap();
+    assert_eq!(counters(&disk.bytes()).unwrap(), [6; 8]);
+}
+
+#[test]
+fn what_nobody_waits_for_is_committed_in_time() {
+    let _alone = alone();
+    let disk = Image::new(image(1024, 80, KINDS[3]));
+    let fs = Harness::mount_disk::<CountFs>(disk.clone(), "interval=1").unwrap();
+    cached(&fs);
+    add(&fs, "all", 1).unwrap();
+    let began = std::time::Instant::now();
+    while recovered(&disk.bytes()) != [1; 8] {
+        assert!(began.elapsed().as_secs() < 60);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    fs.unmount().unwrap();
+}
+
+#[test]
 fn a_frozen_mount_is_clean_and_changes_nothing() {
     let _alone = alone();
     let disk = Image::new(image(1024, 80, KINDS[3]));

@@ -15,7 +15,7 @@ use crate::vm::{self, Disk, RunSpec};
 use crate::{build, ui};
 
 /// The crates behind the file systems of the suites.
-pub const CRATES: [(&str, &str); 7] = [
+pub const CRATES: [(&str, &str); 9] = [
     ("memfs", "examples/memfs"),
     ("memfs_v2", "examples/memfs_v2"),
     ("hellofs", "examples/hellofs"),
@@ -23,6 +23,8 @@ pub const CRATES: [(&str, &str); 7] = [
     ("bytesfs_v2", "tests/fs/bytesfs_v2"),
     ("hostilefs", "tests/fs/hostilefs"),
     ("journalfs", "tests/fs/journalfs"),
+    ("rext4", "examples/rext4"),
+    ("extentfs", "tests/fs/extentfs"),
 ];
 
 pub fn projects(root: &Path, names: &[&str]) -> Result<Vec<Project>> {
@@ -131,20 +133,34 @@ pub fn journal(place: &Place, stage: &Stage) -> Result<Tally> {
     run(place, stage, &spec)
 }
 
+pub fn extents(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let mut spec = on(place, stage, &kernel, "extents")?;
+    let (seeds, operations) = match (stage.kernel, kernel.arch) {
+        ("uml", _) => ("1 2 3 4", "5000"),
+        (_, Arch::Um) => ("5", "1000"),
+        _ => ("6 7", "1000"),
+    };
+    setting(&mut spec, "SEEDS", seeds);
+    setting(&mut spec, "OPERATIONS", operations);
+    run(place, stage, &spec)
+}
+
 pub fn failnth(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let spec = limited(spec(place, &kernel, &["memfs", "bytesfs"], "failnth")?, stage);
     run(place, stage, &spec)
 }
 
-/// A script that runs on any file system: the stage's, which may be followed by options for the mke2fs that makes its disk.
+/// A script that runs on any file system: the stage's, which may be followed by options for the mke2fs that makes its disk
+/// (of extentfs, which has none, by mount options).
 fn on<'k>(place: &Place, stage: &Stage, kernel: &'k Kernel, script: &str) -> Result<RunSpec<'k>> {
     let (fs, mkfs) = stage.fs.split_once(' ').unwrap_or((stage.fs, ""));
     let modules: &[&str] = if fs == "ext4" { &[] } else { &[fs] };
     let mut spec = limited(spec(place, kernel, modules, script)?, stage);
     setting(&mut spec, "FS", fs);
     setting(&mut spec, "MKFS", mkfs);
-    if ["ext4", "rext4"].contains(&fs) {
+    if ["ext4", "rext4", "extentfs"].contains(&fs) {
         spec.disks.push(Disk::Scratch(600));
     }
     Ok(spec)

@@ -106,6 +106,9 @@ pub fn stages() -> Vec<Stage> {
         guest("data-memfs-6.1", "6.1", "memfs", "the same in stock 6.1", guest::data).after(QEMU),
         guest("data-bytesfs-6.12", "6.12", "bytesfs", "the same on bytesfs, and write errors", guest::data).after(QEMU),
         guest("data-bytesfs-6.1", "6.1", "bytesfs", "the same in stock 6.1", guest::data).after(QEMU),
+        guest("extents-6.12", "6.12", "extentfs", "file data over iomap, mixed; panics, lies", guest::extents)
+            .after(QEMU),
+        guest("extents-6.1", "6.1", "extentfs", "the same in stock 6.1", guest::extents).after(QEMU),
         guest("pjdfstest-6.12", "6.12", "memfs", "pjdfstest on memfs", guest::pjdfstest).after(QEMU),
         guest("pjdfstest-6.1", "6.1", "memfs", "the same in stock 6.1", guest::pjdfstest).after(QEMU),
         guest("pjdfstest-ext4-6.12", "6.12", "ext4", "the yardstick: ext4 in the same VM", guest::pjdfstest)
@@ -131,6 +134,11 @@ pub fn stages() -> Vec<Stage> {
         guest("pjdfstest-ext4-uml", "uml", "ext4", "the yardstick: ext4 in the same VM", guest::pjdfstest).after(UML),
         guest("fsx-uml", "uml", "memfs", "fsx: 100,000 operations", guest::fsx).after(UML),
         guest("fsx-bytesfs-uml", "uml", "bytesfs", "fsx: 100,000 operations on bytesfs", guest::fsx).after(UML),
+        guest("extents-uml", "uml", "extentfs", "file data over iomap, mixed; panics, lies", guest::extents).after(UML),
+        guest("data-extentfs-uml", "uml", "extentfs", "the same over iomap", guest::data).after(UML),
+        guest("fsx-extentfs-uml", "uml", "extentfs", "fsx: 100,000 operations over iomap", guest::fsx).after(UML),
+        guest("fsx-extentfs-1k-uml", "uml", "extentfs block=1024", "the same with blocks of 1 KiB", guest::fsx)
+            .after(UML),
         guest("work-uml", "uml", "memfs", "git, make, SQLite on memfs", guest::work).after(UML),
         host("uml-debug", "user-mode Linux with KASAN, lockdep and kmemleak builds", host::uml_debug)
             .after(&["kernels"])
@@ -148,10 +156,13 @@ pub fn stages() -> Vec<Stage> {
         guest("containment-debug", "uml-debug", "", "each fault in each handler", guest::containment).after(DEBUG),
         guest("hostile-debug", "uml-debug", "", "a file system that lies", guest::hostile).after(DEBUG),
         guest("journal-debug", "uml-debug", "", "transactions, and what a crash leaves of them", guest::journal)
-            .after(DEBUG),
+            .after(DEBUG)
+            .minutes(12),
         guest("failnth-debug", "uml-debug", "", "each allocation of each call fails once", guest::failnth).after(DEBUG),
         guest("data-memfs-debug", "uml-debug", "memfs", "file data on memfs", guest::data).after(DEBUG),
         guest("data-bytesfs-debug", "uml-debug", "bytesfs", "file data on bytesfs", guest::data).after(DEBUG),
+        guest("extents-debug", "uml-debug", "extentfs", "file data over iomap, under all detectors", guest::extents)
+            .after(DEBUG),
         guest("pjdfstest-debug", "uml-debug", "memfs", "pjdfstest on memfs", guest::pjdfstest).after(DEBUG),
         guest("fsx-debug", "uml-debug", "bytesfs", "fsx: 10,000 operations", guest::fsx_few).after(DEBUG),
         host("fuse", "memfs and bytesfs over FUSE: data, panics, unmount", user::fuse).after(FUSE),

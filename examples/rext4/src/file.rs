@@ -6,13 +6,16 @@ use bento::prelude::*;
 
 use crate::Rext4;
 use crate::disk::Ip;
-use crate::map::{self, Budget, END, Found, Indirect, Map, Run};
+use crate::map::{self, Budget, END, Found, Hints, Indirect, Map, Run};
 use crate::txn::{Txn, Use};
 
 /// What one transaction that allocates or converts may change of a file's map, and the inode.
 const EDIT_CREDITS: u32 = 24;
 /// Extents that one transaction allocates.
 const RUNS: u32 = 16;
+
+/// What asks for more than so many blocks at once needs no place to grow.
+const CROSSING: u32 = 512;
 
 /// Modes of `fallocate(2)`.
 mod mode {
@@ -45,6 +48,7 @@ impl<'a> File<'a> {
         Ok(File { fs, cx, inode, ino, block: fs.sb.block_size.into() })
     }
 
+    #[inline(never)]
     fn begin(&'a self, credits: impl Into<bento::fs::Credits>) -> Result<Step<'a>> {
         let txn = Txn::begin(self.fs, self.cx.device(), credits)?;
         let ip = self.fs.ip(self.cx.device(), self.ino)?;
@@ -59,28 +63,26 @@ impl<'a> File<'a> {
 }
 
 impl Step<'_> {
-    /// Stores what `change` makes of the attributes, with `taken` and without `freed` blocks, and commits.
-    fn end(self, taken: u64, freed: u64, change: impl FnOnce(&mut Attr)) -> Result<()> {
-        let Step { file, txn, ip } = self;
-        let sectors = file.block / 512;
-        let attr = txn.tx.update(file.inode, |attr| {
-            attr.blocks = (attr.blocks + taken * sectors).saturating_sub(freed * sectors);
-            change(attr);
-        })?;
-        txn.store(&ip, &attr)?;
-        txn.seal(&ip)?;
-        txn.commit()
+    fn has_extents(&self) -> Result<bool> {
+        map::has_extents(&self.ip)
+    }
+
+    /// Stores what `change` makes of the attributes, with `taken` and without `freed` blocks: the last before the commit.
+    fn store(&self, taken: u64, freed: u64, change: impl FnOnce(&mut Attr)) -> Result<()> {
+        self.store_reached(taken, freed, 0, change)
     }
 
     /// The same, where data are on the device as far as `reached` bytes.
-    fn end_written(self, taken: u64, reached: u64) -> Result<()> {
-        let Step { file, txn, ip } = self;
-        let sectors = file.block / 512;
-        let mut attr = txn.tx.update(file.inode, |attr| attr.blocks += taken * sectors)?;
+    #[inline(never)]
+    fn store_reached(&self, taken: u64, freed: u64, reached: u64, change: impl FnOnce(&mut Attr)) -> Result<()> {
+        let sectors = self.file.block / 512;
+        let mut attr = self.txn.tx.update(self.file.inode, |attr| {
+            attr.blocks = (attr.blocks + taken * sectors).saturating_sub(freed * sectors);
+            change(attr);
+        })?;
         attr.disk_size = attr.disk_size.max(reached.min(attr.size));
-        txn.store(&ip, &attr)?;
-        txn.seal(&ip)?;
-        txn.commit()
+        self.txn.store(&self.ip, &attr)?;
+        self.txn.seal(&self.ip)
     }
 }
 
@@ -157,7 +159,7 @@ pub fn map_extents(
     let (mut at, end) = file.blocks(offset, len)?;
     let _map = inode.map.lock();
     let ip = fs.ip(cx.device(), file.ino)?;
-    let mut map = Map::new(fs, cx.device(), &ip)?;
+    let mut map = Map::new(fs, cx.device(), &ip, map::has_extents(&ip)?);
     let mut found = Collector { extents, block: file.block, last: None };
     while at < end {
         let (next, what) = match u32::try_from(at) {
@@ -198,11 +200,19 @@ struct Filled {
 }
 
 /// Fills the file from `at` on, at most to `end`, by one extent. `None`: the transaction is to end first.
-fn fill(step: &Step<'_>, map: &mut Map<'_, '_>, next: &mut u64, at: u64, end: u64, how: Fill) -> Result<Option<Filled>> {
+#[inline(never)]
+fn fill(
+    step: &Step<'_>,
+    map: &mut Map<'_, '_>,
+    hints: &mut Hints,
+    at: u64,
+    end: u64,
+    how: Fill,
+) -> Result<Option<Filled>> {
     let logical = u32::try_from(at).map_err(|_| Errno::EFBIG)?;
     let txn = &step.txn;
-    let to = match map.lookup(logical)? {
-        Found::Hole(to) => to.min(end),
+    let hole = match map.lookup(logical)? {
+        Found::Hole(to) => to,
         Found::Run(run) => {
             let part = run.part(at, end).ok_or(Errno::EUCLEAN)?;
             let same = Filled { run: part, new: false, changed: false, taken: 0 };
@@ -229,16 +239,19 @@ fn fill(step: &Step<'_>, map: &mut Map<'_, '_>, next: &mut u64, at: u64, end: u6
         Map::Tree(_) => (!how.written, Run::most(!how.written)),
         Map::Indirect(map) => (false, map.room(logical)),
     };
-    let want = (to - at).min(most.into()) as u32;
+    let want = (hole.min(end) - at).min(most.into()) as u32;
     if want == 0 {
         return Err(Errno::EFBIG);
     }
     let goal = match map.goal(logical)? {
+        // Files that grow in turn leave one another: from a place of its own each grows in one piece again.
+        Some(goal) if hints.crossed => elsewhere(step.file.fs, step.file.ino, goal),
         Some(goal) => goal,
-        None if *next != 0 => *next,
+        None if hints.next != 0 => hints.next,
         None => step.file.fs.goal(step.file.ino),
     };
     let (start, len) = txn.allocate(goal, want, Use::Data)?;
+    hints.crossed = goal == hints.next && start != goal && want < CROSSING;
     if !how.written && !unwritten {
         // Nothing on the disk will tell these blocks from data until the data are there.
         txn.device.zero(start, len.into())?;
@@ -249,8 +262,16 @@ fn fill(step: &Step<'_>, map: &mut Map<'_, '_>, next: &mut u64, at: u64, end: u6
         txn.free(start, len, Use::Data)?;
         return Err(error);
     }
-    *next = start + u64::from(len);
+    hints.next = start + u64::from(len);
     Ok(Some(Filled { run, new: true, changed: true, taken: len.into() }))
+}
+
+/// A place for a file whose growth at `goal` another has crossed: not far, and hardly the same for two files.
+fn elsewhere(fs: &Rext4, ino: u32, goal: u64) -> u64 {
+    let (first, end) = (u64::from(fs.sb.first_block), fs.sb.blocks);
+    let mixed = (u64::from(ino) << 32 | goal & 0xffff_ffff).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let place = goal + mixed % (8 * u64::from(fs.sb.blocks_per_group).max(1));
+    if place < end { place } else { first + place % end.saturating_sub(first).max(1) }
 }
 
 pub fn allocate_extents(
@@ -267,7 +288,7 @@ pub fn allocate_extents(
     let step = file.begin(EDIT_CREDITS + 1)?;
     let mut hints = step.txn.tx.lock(&inode.map)?;
     let end = end.min(max_size(fs, &step.ip)? / file.block);
-    let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+    let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
     let how = Fill { written: how.written, zero: None };
     let (mut at, mut taken, mut changed) = (first, 0, false);
     let mut reached = 0;
@@ -275,7 +296,7 @@ pub fn allocate_extents(
         return Err(Errno::EFBIG);
     }
     while at < end && extents.has_room() {
-        let filled = match fill(&step, &mut map, &mut hints.next, at, end, how) {
+        let filled = match fill(&step, &mut map, &mut hints, at, end, how) {
             Ok(Some(filled)) => filled,
             // What there is will do for now.
             Ok(None) | Err(Errno::ENOSPC) if changed => break,
@@ -293,8 +314,11 @@ pub fn allocate_extents(
         }
     }
     let (grown, _) = map.finish()?;
-    drop(hints);
-    if changed { step.end_written(taken + u64::from(grown), reached) } else { Ok(()) }
+    if !changed {
+        return Ok(());
+    }
+    step.store_reached(taken + u64::from(grown), 0, reached, |_| ())?;
+    step.txn.commit()
 }
 
 pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, written: Written) -> Result<()> {
@@ -304,7 +328,7 @@ pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wr
     loop {
         let step = file.begin(EDIT_CREDITS + 1)?;
         let _map = step.txn.tx.lock(&inode.map)?;
-        let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+        let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
         let mut changed = false;
         if let Map::Tree(tree) = &mut map {
             while at < end {
@@ -342,7 +366,8 @@ pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wr
             at = end;
         }
         let (grown, _) = map.finish()?;
-        step.end_written(grown.into(), at * file.block)?;
+        step.store_reached(grown.into(), 0, at * file.block, |_| ())?;
+        step.txn.commit()?;
         if at >= end {
             return Ok(());
         }
@@ -350,6 +375,7 @@ pub fn convert_extents(fs: &Rext4, cx: &Context<Rext4>, inode: &Inode<Rext4>, wr
 }
 
 /// A size is set: what lies behind it is freed. `change` does what else is asked for, with the size.
+#[inline(never)]
 pub fn set_size(
     fs: &Rext4,
     cx: &Context<Rext4>,
@@ -359,7 +385,7 @@ pub fn set_size(
 ) -> Result<()> {
     let file = File::new(fs, cx, inode)?;
     let step = file.begin(map::STEP_CREDITS)?;
-    let locked = step.txn.tx.lock(&inode.map)?;
+    let _map = step.txn.tx.lock(&inode.map)?;
     if size > max_size(fs, &step.ip)? {
         return Err(Errno::EFBIG);
     }
@@ -370,19 +396,17 @@ pub fn set_size(
     if listed {
         step.txn.orphan_add(&step.ip)?;
     }
-    drop(locked);
-    let Step { txn, ip, .. } = step;
     let sectors = file.block / 512;
-    let mut attr = txn.tx.update(inode, |attr| {
+    let mut attr = step.txn.tx.update(inode, |attr| {
         change(attr);
         attr.size = size;
         attr.blocks = attr.blocks.saturating_sub(freed.blocks * sectors);
     })?;
     // Also where the inode in memory had it before us.
     attr.disk_size = size;
-    txn.store(&ip, &attr)?;
-    txn.seal(&ip)?;
-    txn.commit()?;
+    step.txn.store(&step.ip, &attr)?;
+    step.txn.seal(&step.ip)?;
+    step.txn.commit()?;
     let mut done = freed.done;
     while !done {
         let step = file.begin(map::STEP_CREDITS)?;
@@ -391,7 +415,8 @@ pub fn set_size(
         if freed.done && listed {
             step.txn.orphan_remove(&step.ip)?;
         }
-        step.end(0, freed.blocks, |_| ())?;
+        step.store(0, freed.blocks, |_| ())?;
+        step.txn.commit()?;
         done = freed.done;
     }
     Ok(())
@@ -437,6 +462,7 @@ impl File<'_> {
     }
 
     /// Fills holes of `offset..end` by unwritten blocks; `zero` makes those that are wholly inside unwritten.
+    #[inline(never)]
     fn preallocate(&self, offset: u64, end: u64, keep: bool, zero: bool) -> Result<()> {
         self.only_extents(end)?;
         let (mut at, last) = self.blocks(offset, end - offset)?;
@@ -445,10 +471,10 @@ impl File<'_> {
         while at < last {
             let step = self.begin(EDIT_CREDITS + 1)?;
             let mut hints = step.txn.tx.lock(&self.inode.map)?;
-            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
             let (mut runs, mut taken, begun) = (0, 0, at);
             while at < last && runs < RUNS {
-                let filled = match fill(&step, &mut map, &mut hints.next, at, last, how) {
+                let filled = match fill(&step, &mut map, &mut hints, at, last, how) {
                     Ok(Some(filled)) => filled,
                     // What there is stays; the next step says why it is not all.
                     Ok(None) | Err(Errno::ENOSPC) if at > begun => break,
@@ -460,9 +486,8 @@ impl File<'_> {
                 at = filled.run.end();
             }
             let (grown, _) = map.finish()?;
-            drop(hints);
             let (size, now) = (end.min(at * self.block), self.cx.now());
-            step.end(taken + u64::from(grown), 0, |attr| {
+            step.store(taken + u64::from(grown), 0, |attr| {
                 attr.ctime = now;
                 if size > attr.size && !keep {
                     (attr.size, attr.mtime) = (size, now);
@@ -471,17 +496,19 @@ impl File<'_> {
                     attr.mtime = now;
                 }
             })?;
+            step.txn.commit()?;
         }
         Ok(())
     }
 
     /// Frees blocks `from..to`.
+    #[inline(never)]
     fn punch(&self, from: u64, to: u64) -> Result<()> {
         let mut done = false;
         while !done {
             let step = self.begin(map::STEP_CREDITS)?;
-            let locked = step.txn.tx.lock(&self.inode.map)?;
-            let mut map = Map::edit(&step.txn, &step.ip, map::STEP_CREDITS.blocks)?;
+            let _map = step.txn.tx.lock(&self.inode.map)?;
+            let mut map = Map::edit(&step.txn, &step.ip, map::STEP_CREDITS.blocks, step.has_extents()?);
             done = from >= to || map.cut(from, to, &mut Budget::step())?;
             if let Map::Tree(tree) = &mut map
                 && done
@@ -490,15 +517,15 @@ impl File<'_> {
                 tree.shrink()?;
             }
             let (grown, freed) = map.finish()?;
-            drop(locked);
             let now = self.cx.now();
-            step.end(grown.into(), freed, |attr| (attr.mtime, attr.ctime) = (now, now))?;
+            step.store(grown.into(), freed, |attr| (attr.mtime, attr.ctime) = (now, now))?;
+            step.txn.commit()?;
         }
         Ok(())
     }
 
     fn aligned(&self, offset: u64, end: u64) -> Result<(u32, u32)> {
-        if offset % self.block != 0 || end % self.block != 0 {
+        if !offset.is_multiple_of(self.block) || !end.is_multiple_of(self.block) {
             return Err(Errno::EINVAL);
         }
         let block = |at: u64| u32::try_from(at / self.block).map_err(|_| Errno::EFBIG);
@@ -506,6 +533,7 @@ impl File<'_> {
     }
 
     /// Takes `offset..end` out of the file.
+    #[inline(never)]
     fn collapse(&self, offset: u64, end: u64) -> Result<()> {
         self.only_extents(end)?;
         let (first, last) = self.aligned(offset, end)?;
@@ -516,27 +544,28 @@ impl File<'_> {
         let mut from = Some(last);
         while let Some(at) = from {
             let step = self.begin(EDIT_CREDITS + 1)?;
-            let locked = step.txn.tx.lock(&self.inode.map)?;
-            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+            let _map = step.txn.tx.lock(&self.inode.map)?;
+            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
             let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
             from = tree.shift_left(at, last - first)?;
             if from.is_none() {
                 tree.shrink()?;
             }
             let (grown, freed) = map.finish()?;
-            drop(locked);
             let (now, last) = (self.cx.now(), from.is_none());
-            step.end(grown.into(), freed, |attr| {
+            step.store(grown.into(), freed, |attr| {
                 if last {
                     attr.size = attr.size.saturating_sub(end - offset);
                     (attr.mtime, attr.ctime) = (now, now);
                 }
             })?;
+            step.txn.commit()?;
         }
         Ok(())
     }
 
     /// Makes a hole of `len` bytes at `offset`, and what was there and behind it comes after it.
+    #[inline(never)]
     fn insert(&self, offset: u64, len: u64) -> Result<()> {
         let size = self.inode.attr().size;
         self.only_extents(size.checked_add(len).ok_or(Errno::EFBIG)?)?;
@@ -544,9 +573,27 @@ impl File<'_> {
         if offset >= size {
             return Err(Errno::EINVAL);
         }
+        self.part(first, by)?;
+        let mut limit = Some(END);
+        while let Some(end) = limit {
+            let step = self.begin(EDIT_CREDITS + 1)?;
+            let _map = step.txn.tx.lock(&self.inode.map)?;
+            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
+            let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
+            limit = tree.shift_right(first, end, by)?;
+            let (grown, _) = map.finish()?;
+            step.store(grown.into(), 0, |_| ())?;
+            step.txn.commit()?;
+        }
+        Ok(())
+    }
+
+    /// The first step of it: an extent begins at `first`, and the size is what it will be.
+    #[inline(never)]
+    fn part(&self, first: u32, by: u32) -> Result<()> {
         let step = self.begin(EDIT_CREDITS + 1)?;
-        let locked = step.txn.tx.lock(&self.inode.map)?;
-        let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
+        let _map = step.txn.tx.lock(&self.inode.map)?;
+        let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS, step.has_extents()?);
         let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
         // Space may have been allocated behind the file's end, too.
         if tree.last_end()? + u64::from(by) >= END {
@@ -554,23 +601,11 @@ impl File<'_> {
         }
         tree.divide(first)?;
         let (grown, _) = map.finish()?;
-        drop(locked);
         let now = self.cx.now();
-        step.end(grown.into(), 0, |attr| {
-            attr.size += len;
+        step.store(grown.into(), 0, |attr| {
+            attr.size += u64::from(by) * self.block;
             (attr.mtime, attr.ctime) = (now, now);
         })?;
-        let mut limit = Some(END);
-        while let Some(end) = limit {
-            let step = self.begin(EDIT_CREDITS + 1)?;
-            let locked = step.txn.tx.lock(&self.inode.map)?;
-            let mut map = Map::edit(&step.txn, &step.ip, EDIT_CREDITS)?;
-            let Map::Tree(tree) = &mut map else { return Err(Errno::EUCLEAN) };
-            limit = tree.shift_right(first, end, by)?;
-            let (grown, _) = map.finish()?;
-            drop(locked);
-            step.end(grown.into(), 0, |_| ())?;
-        }
-        Ok(())
+        step.txn.commit()
     }
 }

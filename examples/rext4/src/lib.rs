@@ -3,7 +3,7 @@
 //!
 //! The device's blocks are the only truth. Nothing that a transaction changes is mirrored in memory, so undoing one, a
 //! restart and a live upgrade have nothing to repair: what the instance holds is either constant ([`disk::Super`]) or can be
-//! made again from the blocks ([`alloc::Groups`]). An inode is read and written where it lies, in its table ([`Ip`]).
+//! made again from the blocks ([`alloc::Groups`]). An inode is read and written where it lies, in its table ([`disk::Ip`]).
 //!
 //! Order of locks (the transaction's, held to its end): directory nodes, other nodes, orphans, groups in ascending order.
 #![no_std]
@@ -29,8 +29,7 @@ mod xattr;
 
 use bento::prelude::*;
 
-use disk::{Ip, Super};
-use txn::Txn;
+use disk::Super;
 
 /// What is kept of a cached inode.
 #[derive(State, Default)]

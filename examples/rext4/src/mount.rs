@@ -123,6 +123,9 @@ pub struct Settings {
     last_error: AtomicU64,
     #[state(10)]
     has_journal: bool,
+    /// What the mount before left half-way is finished; whoever is an orphan since is in use.
+    #[state(11)]
+    recovered: AtomicBool,
 }
 
 impl Settings {
@@ -144,9 +147,8 @@ impl Settings {
 fn read_super(cx: &MountContext, start: u64) -> Result<(Super, u16, u64)> {
     let device = cx.device();
     let size = u64::from(device.block_size());
-    let block = device.read(start / size).map_err(|error| {
+    let block = device.read(start / size).inspect_err(|_| {
         cx.refuse(format_args!("no superblock can be read at byte {start}"));
-        error
     })?;
     let raw = Raw { block: &block, at: (start % size) as usize };
     let sb = parse(cx, &raw, device.size(), start)?;
@@ -185,6 +187,7 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
         state: AtomicU32::new(0),
         errors: AtomicU32::new(0),
         last_error: AtomicU64::new(0),
+        recovered: AtomicBool::new(restart && !read_only),
         has_journal: first.journal_inode != 0 && !options.no_journal(),
     };
     let groups = Groups::new(first.groups)?;
@@ -500,6 +503,9 @@ impl Rext4 {
 
     /// What an earlier mount left half-way.
     pub fn recover(&self, device: Device<'_>) -> Result<()> {
+        if self.settings.recovered.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         self.load_orphans(device)?;
         if self.settings.state.load(Ordering::Relaxed) & u32::from(sb::STATE_ERROR) != 0 {
             if self.next_orphan().is_some() {

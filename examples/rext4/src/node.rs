@@ -71,11 +71,14 @@ pub fn store(txn: &Txn, ip: &Ip<'_>, attr: &Attr) -> Result<()> {
     let mut flags = old & !inode::FLAGS_SETTABLE | attr.flags & (inode::FLAGS_SETTABLE | inode::FLAG_INDEX);
     let blocks = encode_blocks(fs, attr.blocks, &mut flags)?;
 
+    // Blocks may have come to the file with a size that the shim has not seen reached yet; only a cut takes it back.
+    let size = attr.disk_size.max(ip.len()?.min(attr.size));
+
     // Not in one piece: between these lies the link of the orphan list, which may change at the same time.
     let mut first = [0; inode::DTIME];
     set(&mut first, inode::MODE, (attr.mode as u16).to_le_bytes());
     set(&mut first, inode::UID, (attr.uid as u16).to_le_bytes());
-    set(&mut first, inode::SIZE_LO, (attr.disk_size as u32).to_le_bytes());
+    set(&mut first, inode::SIZE_LO, (size as u32).to_le_bytes());
     set(&mut first, inode::ATIME, second(attr.atime).to_le_bytes());
     set(&mut first, inode::CTIME, second(attr.ctime).to_le_bytes());
     set(&mut first, inode::MTIME, second(attr.mtime).to_le_bytes());
@@ -86,7 +89,7 @@ pub fn store(txn: &Txn, ip: &Ip<'_>, attr: &Attr) -> Result<()> {
     set(&mut second_part, inode::BLOCKS_LO - inode::GID, (blocks as u32).to_le_bytes());
     set(&mut second_part, inode::FLAGS - inode::GID, flags.to_le_bytes());
     ip.put_bytes(txn, inode::GID, &second_part)?;
-    put_if_new(txn, ip, inode::SIZE_HI, (attr.disk_size >> 32) as u32)?;
+    put_if_new(txn, ip, inode::SIZE_HI, (size >> 32) as u32)?;
     if ip.get::<u16>(inode::BLOCKS_HI)? != (blocks >> 32) as u16 {
         ip.put(txn, inode::BLOCKS_HI, (blocks >> 32) as u16)?;
     }
@@ -228,6 +231,10 @@ impl Rext4 {
         if flags & (inode::FLAG_INLINE_DATA | inode::FLAG_EA_INODE) != 0 {
             let what = format_args!("inode {ino}: flags {flags:#x} need a feature the superblock does not name");
             return Err(self.corrupt(device, what));
+        }
+        if flags & inode::FLAG_VERITY != 0 {
+            // What is read would have to be verified.
+            return Err(Errno::EOPNOTSUPP);
         }
         Ok(ip)
     }

@@ -68,6 +68,7 @@ impl Drop for Pending<'_> {
 
 impl<'call> Txn<'call> {
     /// `credits` are the blocks the caller will change; those of bitmaps, descriptors and the superblock are added here.
+    #[inline(never)]
     pub fn begin(fs: &'call Rext4, device: Device<'call>, credits: impl Into<Credits>) -> Result<Txn<'call>> {
         let mut credits = credits.into();
         credits.blocks += GROUPS * 3 + OTHERS;
@@ -121,6 +122,7 @@ impl<'call> Txn<'call> {
         ip.seal(self)
     }
 
+    #[inline(never)]
     pub fn commit(self) -> Result<()> {
         let mut group = None;
         loop {

@@ -6,7 +6,7 @@ mod image;
 use std::collections::BTreeMap;
 
 use bento::errno::Errno;
-use bento_user_shim::harness::Harness;
+use bento_user_shim::Harness;
 use image::{Image, Random};
 
 const CREATE: u32 = 1;
@@ -190,7 +190,8 @@ fn random_attributes_against_a_model() {
                 let name = format!("{prefix}{}{}", random.below(6), "n".repeat(random.below(12)));
                 match random.below(10) {
                     0..6 => {
-                        let value = vec![random.next() as u8; random.below(if random.below(5) == 0 { 900 } else { 40 })];
+                        let most = if random.below(5) == 0 { 900 } else { 40 };
+                        let value = vec![random.next() as u8; random.below(most)];
                         match harness.setxattr(&path, &name, &value, 0) {
                             Ok(()) => drop(values.insert(name.into_bytes(), value)),
                             Err(error) => assert_eq!(error, Errno::ENOSPC),

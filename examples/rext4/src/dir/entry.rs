@@ -51,7 +51,7 @@ impl Entry {
     #[inline(always)]
     pub fn at(block: &Block<'_>, at: usize, end: usize) -> Result<Entry, Broken> {
         let entry = Entry::of(block.get(at).map_err(|_| Broken(at))?);
-        if entry.rec_len < TAIL || entry.rec_len % 4 != 0 || at + entry.rec_len > end {
+        if entry.rec_len < TAIL || !entry.rec_len.is_multiple_of(4) || at + entry.rec_len > end {
             return Err(Broken(at));
         }
         Ok(entry)
@@ -70,41 +70,90 @@ pub fn end(sb: &Super) -> usize {
     if sb.checksums() { size - TAIL } else { size }
 }
 
-/// Where `name` stands in a leaf: its offset, that of the entry before it (the same when there is none), and the entry.
+/// A name that is looked for. Its last bytes as one word tell it from almost all others: names differ at their ends.
+struct Wanted<'a> {
+    name: &'a [u8],
+    word: u64,
+    mask: u64,
+    /// Where that word stands in an entry.
+    from: usize,
+}
+
+impl Wanted<'_> {
+    fn new(name: &[u8]) -> Wanted<'_> {
+        match name.last_chunk::<8>() {
+            Some(last) => Wanted { name, word: u64::from_le_bytes(*last), mask: u64::MAX, from: name.len() },
+            None => {
+                let word = name.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+                Wanted { name, word, mask: !(u64::MAX << (name.len() * 8)), from: HEADER }
+            }
+        }
+    }
+
+    /// Does the entry at `at` with this header have that name?
+    #[inline(always)]
+    fn is(&self, block: &Block<'_>, at: usize, header: u64) -> bool {
+        if (header >> 48) as u8 as usize != self.name.len() || header as u32 == 0 {
+            return false;
+        }
+        match block.get::<u64>(at + self.from) {
+            Ok(word) if word & self.mask != self.word => false,
+            // A short name at the end of the block, too.
+            _ => block.equals(at + HEADER, self.name),
+        }
+    }
+}
+
+/// Where an entry ends that begins at `at` and has this header.
 #[inline(always)]
+fn next(at: usize, header: u64, end: usize) -> Result<usize, Broken> {
+    let len = (header >> 32) as u16 as usize;
+    if len < TAIL || len & 3 != 0 || at + len > end { Err(Broken(at)) } else { Ok(at + len) }
+}
+
+/// Where `name` stands in a leaf: its offset, that of the entry before it (the same when there is none), and the entry.
 pub fn find(block: &Block<'_>, end: usize, name: &[u8]) -> Result<Option<(usize, usize, Entry)>, Broken> {
+    let wanted = Wanted::new(name);
     let (mut at, mut before) = (0, 0);
     while at < end {
-        let entry = Entry::at(block, at, end)?;
-        if entry.name_len == name.len() && entry.ino != 0 && block.equals(at + HEADER, name) {
+        let header: u64 = block.get(at).map_err(|_| Broken(at))?;
+        let behind = next(at, header, end)?;
+        if wanted.is(block, at, header) {
+            let entry = Entry::of(header);
             return if entry.used() <= entry.rec_len { Ok(Some((at, before, entry))) } else { Err(Broken(at)) };
         }
-        before = at;
-        at += entry.rec_len;
+        (before, at) = (at, behind);
     }
     Ok(None)
 }
 
-/// Where an entry of `need` bytes finds room: the offset of the entry that has it. `EEXIST` when the name is there.
-#[inline(always)]
-pub fn find_room(block: &Block<'_>, end: usize, name: &[u8]) -> Result<Result<Option<(usize, Entry)>, Broken>, Errno> {
-    let need = room(name.len());
+/// Where an entry finds room.
+pub enum Room {
+    /// In that of the entry at this offset.
+    At(usize, Entry),
+    Full,
+    /// The name is there.
+    Taken,
+}
+
+/// Looks for room for `name`.
+pub fn find_room(block: &Block<'_>, end: usize, name: &[u8]) -> Result<Room, Broken> {
+    let (wanted, need) = (Wanted::new(name), room(name.len()));
     let mut at = 0;
     while at < end {
-        let entry = match Entry::at(block, at, end) {
-            Ok(entry) => entry,
-            Err(broken) => return Ok(Err(broken)),
-        };
-        if entry.name_len == name.len() && entry.ino != 0 && block.equals(at + HEADER, name) {
-            return Err(Errno::EEXIST);
+        let header: u64 = block.get(at).map_err(|_| Broken(at))?;
+        let behind = next(at, header, end)?;
+        if wanted.is(block, at, header) {
+            return Ok(Room::Taken);
         }
+        let entry = Entry::of(header);
         match entry.rec_len.checked_sub(entry.used()) {
-            Some(free) if free >= need => return Ok(Ok(Some((at, entry)))),
-            Some(_) => at += entry.rec_len,
-            None => return Ok(Err(Broken(at))),
+            Some(free) if free >= need => return Ok(Room::At(at, entry)),
+            Some(_) => at = behind,
+            None => return Err(Broken(at)),
         }
     }
-    Ok(Ok(None))
+    Ok(Room::Full)
 }
 
 /// Puts a name where [`find_room`] found room.

@@ -52,7 +52,7 @@ impl Hasher {
                 (buf[0], buf[1])
             }
             // This one has no second half. Only the index is on the disk, so listings may take any.
-            _ => (self.legacy(name), fnv(name)),
+            LEGACY | 3.. => (self.legacy(name), fnv(name)),
         };
         let major = major & !1;
         Hash { major: if major == END { END - 2 } else { major }, minor }
@@ -74,12 +74,21 @@ impl Hasher {
         // A name is at most 255 bytes: the length fits into one.
         let pad = (rest.len() as u32 & 0xff) * 0x0101_0101;
         let mut words = [pad; N];
-        for (word, bytes) in words.iter_mut().zip(rest.chunks(4)) {
-            for byte in bytes {
-                *word = (*word << 8).wrapping_add(self.value(*byte));
+        let (whole, last) = rest.as_chunks::<4>();
+        for (word, bytes) in words.iter_mut().zip(whole) {
+            *word = u32::from_be_bytes(*bytes);
+            if !self.unsigned && *word & 0x8080_8080 != 0 {
+                *word = self.pack(0, bytes);
             }
         }
+        if let Some(word) = words.get_mut(whole.len()) {
+            *word = self.pack(pad, last);
+        }
         words
+    }
+
+    fn pack(&self, start: u32, bytes: &[u8]) -> u32 {
+        bytes.iter().fold(start, |word, byte| (word << 8).wrapping_add(self.value(*byte)))
     }
 
     fn legacy(&self, name: &[u8]) -> u32 {

@@ -12,6 +12,7 @@ use super::entry::{self, Broken, Entry, HEADER};
 use super::hash::{Hash, Hasher};
 use super::{Dir, Found, Role, is_dots};
 use crate::disk::{incompat, inode};
+use crate::list::sort_by_key;
 use crate::txn::Txn;
 
 /// Where entries begin: in the root behind `.`, `..` and 8 bytes of `dx_root_info`, elsewhere behind one entry's header.
@@ -329,7 +330,7 @@ impl<'call> Dir<'_, 'call> {
         let end = self.end();
         let bytes = copy(leaf)?;
         let mut names = self.names(leaf, &bytes, 0, hasher)?;
-        names.sort_unstable_by_key(|name| (name.hash, name.at));
+        sort_by_key(&mut names, |name| (name.hash, name.at));
         let mut split = names.len() / 2;
         let mut upper_bytes = 0;
         for (n, name) in names.iter().enumerate().rev() {
@@ -466,7 +467,7 @@ impl<'call> Dir<'_, 'call> {
     /// Starts reading the leaves behind the one that was taken, a few at a time.
     fn read_leaves_ahead(&self, frame: &Frame<'_>) {
         const AHEAD: usize = 8;
-        if frame.at % AHEAD == 0 {
+        if frame.at.is_multiple_of(AHEAD) {
             let last = frame.count.min(frame.at + 1 + 2 * AHEAD);
             self.read_ahead((frame.at + 1..last).map_while(|at| frame.target(at).ok()));
         }
@@ -494,7 +495,7 @@ impl<'call> Dir<'_, 'call> {
     ///
     /// Names with the same two hashes follow one another at positions of their own, counted from the hash they share.
     fn emit_listed(&self, list: &mut [Listed], pos: u64, out: &mut DirEmitter) -> Result<bool> {
-        list.sort_unstable_by_key(|name| (name.key, name.logical, name.at));
+        sort_by_key(list, |name| (name.key, name.logical, name.at));
         let mut held: Option<(u32, Block<'call>)> = None;
         let mut next = 0;
         for name in list.iter() {

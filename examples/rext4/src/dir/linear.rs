@@ -25,7 +25,7 @@ impl<'call> Dir<'_, 'call> {
     /// A leaf of a directory that is read from one end to the other.
     fn read_in_turn(&self, logical: u32) -> Result<Block<'call>> {
         let (block, new) = self.read_new(logical, Role::Leaf)?;
-        if new && logical % AHEAD == 0 {
+        if new && logical.is_multiple_of(AHEAD) {
             self.read_ahead(logical + 1..self.blocks.min(logical + 1 + AHEAD));
         }
         Ok(block)
@@ -63,10 +63,12 @@ impl<'call> Dir<'_, 'call> {
                 let entry = Entry::at(&block, at, end).map_err(|broken| self.broken(&block, broken))?;
                 let next = start + (at + entry.rec_len) as u64;
                 let next = if at + entry.rec_len == end { start + size as u64 } else { next };
-                if entry.ino != 0 && start + at as u64 >= pos && !is_dots(&block, at, entry) {
-                    if !self.emit(&block, at, entry, next, out)? {
-                        return Ok(());
-                    }
+                if entry.ino != 0
+                    && start + at as u64 >= pos
+                    && !is_dots(&block, at, entry)
+                    && !self.emit(&block, at, entry, next, out)?
+                {
+                    return Ok(());
                 }
                 at += entry.rec_len;
             }

@@ -9,14 +9,16 @@ pub mod hash;
 mod htree;
 mod linear;
 
+use core::cell::Cell;
+
 use bento::prelude::*;
 
 use crate::Rext4;
 use crate::disk::{Ip, compat, file_type_of_entry, incompat, inode};
-use crate::map;
+use crate::map::{self, Run};
 use crate::txn::Txn;
 
-use entry::{Broken, Entry, HEADER, TAIL};
+use entry::{Broken, Entry, HEADER, Room, TAIL};
 use hash::Hasher;
 
 /// Blocks that [`Dir::add`] changes at most, but for what `map::append` takes: a leaf, and one index node of each level,
@@ -35,6 +37,8 @@ pub struct Dir<'a, 'call> {
     indexed: bool,
     /// Blocks that it and its extent tree have got since.
     added: u32,
+    /// Where its blocks lie, as far as was asked last.
+    run: Cell<Run>,
 }
 
 /// A name that was found.
@@ -44,7 +48,6 @@ pub struct Found<'call> {
     /// Offset of the entry before it in the block, or its own.
     before: usize,
     pub ino: u32,
-    pub kind: u8,
 }
 
 /// What a block of a directory is supposed to be.
@@ -64,7 +67,7 @@ impl<'a, 'call> Dir<'a, 'call> {
             return Err(fs.corrupt(device, format_args!("inode {ino}: a directory with flags {flags:#x}")));
         }
         let blocks = u32::try_from(ip.len()? / u64::from(fs.sb.block_size)).unwrap_or(u32::MAX);
-        Ok(Dir { fs, device, ip, blocks, indexed, added: 0 })
+        Ok(Dir { fs, device, ip, blocks, indexed, added: 0, run: Cell::new(Run::default()) })
     }
 
     /// What a directory's attributes become when its entries have changed.
@@ -111,9 +114,22 @@ impl<'a, 'call> Dir<'a, 'call> {
         Ok(self.fs.sb.inode_seed(self.ip.ino, self.ip.generation()?))
     }
 
+    /// The block that one of the directory's is.
+    fn physical(&self, logical: u32) -> Result<Option<u64>> {
+        let known = self.run.get();
+        if let Some(offset) = logical.checked_sub(known.logical)
+            && offset < known.len
+        {
+            return Ok(Some(known.start + u64::from(offset)));
+        }
+        let Some(run) = map::run_of(self.fs, self.device, self.ip, logical)? else { return Ok(None) };
+        self.run.set(run);
+        Ok(Some(run.start + u64::from(logical.saturating_sub(run.logical))))
+    }
+
     /// The block, and whether it was just now read from the device.
     fn read_new(&self, logical: u32, role: Role) -> Result<(Block<'call>, bool)> {
-        let Some(physical) = map::block_of(self.fs, self.device, self.ip, logical)? else {
+        let Some(physical) = self.physical(logical)? else {
             let ino = self.ip.ino;
             return Err(self.corrupt(format_args!("directory {ino}: no block {logical} of {}", self.blocks)));
         };
@@ -139,7 +155,7 @@ impl<'a, 'call> Dir<'a, 'call> {
             _ if !self.indexed => Role::Leaf,
             0 => Role::Index(htree::ROOT),
             _ => {
-                let Some(physical) = map::block_of(self.fs, self.device, self.ip, logical)? else {
+                let Some(physical) = self.physical(logical)? else {
                     return self.read_new(logical, Role::Leaf);
                 };
                 let first = Entry::of(self.device.read(physical)?.get(0)?);
@@ -225,7 +241,7 @@ impl<'a, 'call> Dir<'a, 'call> {
 
     fn find_in(&self, block: Block<'call>, name: &[u8]) -> Result<Option<Found<'call>>> {
         match entry::find(&block, self.end(), name) {
-            Ok(Some((at, before, entry))) => Ok(Some(Found { block, at, before, ino: entry.ino, kind: entry.kind })),
+            Ok(Some((at, before, entry))) => Ok(Some(Found { block, at, before, ino: entry.ino })),
             Ok(None) => Ok(None),
             Err(broken) => Err(self.broken(&block, broken)),
         }
@@ -244,13 +260,14 @@ impl<'a, 'call> Dir<'a, 'call> {
 
     /// Adds it to this leaf, if there is room.
     fn insert(&self, txn: &Txn, block: &Block<'_>, name: &[u8], ino: u32, kind: u8) -> Result<bool> {
-        match entry::find_room(block, self.end(), name)? {
-            Ok(Some(place)) => {
-                entry::insert(txn, block, place, name, ino, kind)?;
+        match entry::find_room(block, self.end(), name) {
+            Ok(Room::At(at, has)) => {
+                entry::insert(txn, block, (at, has), name, ino, kind)?;
                 self.seal(txn, block, Role::Leaf)?;
                 Ok(true)
             }
-            Ok(None) => Ok(false),
+            Ok(Room::Full) => Ok(false),
+            Ok(Room::Taken) => Err(Errno::EEXIST),
             Err(broken) => Err(self.broken(block, broken)),
         }
     }
@@ -394,7 +411,7 @@ impl<'a, 'call> Dir<'a, 'call> {
     fn read_ahead(&self, blocks: impl Iterator<Item = u32>) {
         let mut run = (0, 0);
         for logical in blocks {
-            let Ok(Some(physical)) = map::block_of(self.fs, self.device, self.ip, logical) else { break };
+            let Ok(Some(physical)) = self.physical(logical) else { break };
             if run.1 > 0 && run.0 + u64::from(run.1) == physical {
                 run.1 += 1;
                 continue;

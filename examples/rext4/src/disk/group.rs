@@ -5,7 +5,7 @@ use bento::fs::crc32c;
 use bento::prelude::*;
 
 use super::{Super, incompat, ro_compat};
-use crate::Txn;
+use crate::txn::Txn;
 
 /// Offsets and bits of `struct ext4_group_desc`.
 mod at {

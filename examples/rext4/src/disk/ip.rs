@@ -5,7 +5,7 @@ use bento::fs::{Field, crc32c};
 use bento::prelude::*;
 
 use super::Super;
-use crate::Txn;
+use crate::txn::Txn;
 
 /// Offsets and bits of `struct ext4_inode`.
 pub mod inode {
@@ -43,8 +43,6 @@ pub mod inode {
     pub const PROJID: usize = 156;
 
     pub const FLAG_JOURNAL_DATA: u32 = 0x4000;
-    pub const FLAG_IMMUTABLE: u32 = 0x10;
-    pub const FLAG_APPEND: u32 = 0x20;
     /// The directory has an index (htree).
     pub const FLAG_INDEX: u32 = 0x1000;
     /// `i_blocks` counts in blocks of the file system.
@@ -62,8 +60,6 @@ pub mod inode {
     pub const FLAGS_VISIBLE: u32 = 0x725b_dfff;
 
     pub const ROOT: u32 = 2;
-    pub const RESIZE: u32 = 7;
-    pub const JOURNAL: u32 = 8;
 }
 
 /// An inode in its table. Who changes it holds the lock of its node through the transaction.

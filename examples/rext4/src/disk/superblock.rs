@@ -5,14 +5,12 @@ use bento::prelude::*;
 
 /// `s_feature_compat`: who does not know them may still write.
 pub mod compat {
-    pub const DIR_PREALLOC: u32 = 0x1;
     pub const HAS_JOURNAL: u32 = 0x4;
     pub const EXT_ATTR: u32 = 0x8;
     pub const RESIZE_INODE: u32 = 0x10;
     pub const DIR_INDEX: u32 = 0x20;
     pub const SPARSE_SUPER2: u32 = 0x200;
     pub const FAST_COMMIT: u32 = 0x400;
-    pub const STABLE_INODES: u32 = 0x800;
     pub const ORPHAN_FILE: u32 = 0x1000;
 }
 
@@ -105,8 +103,6 @@ pub const FIRST_ERROR_TIME_HI: usize = 0x278;
 pub const LAST_ERROR_TIME_HI: usize = 0x279;
 pub const ORPHAN_INODE: usize = 0x280;
 pub const CHECKSUM: usize = 0x3fc;
-/// Bytes.
-pub const LEN: usize = 1024;
 
 /// `s_magic`.
 pub const EXT4_MAGIC: u16 = 0xef53;

@@ -208,6 +208,7 @@ impl<'a, 'call> Tree<'a, 'call> {
     }
 
     /// Finds the leaf of `logical` with room for `need` more extents.
+    #[inline(never)]
     fn make_room(&mut self, logical: u32, need: usize) -> Result<()> {
         loop {
             self.find(logical)?;
@@ -297,6 +298,7 @@ impl<'a, 'call> Tree<'a, 'call> {
 
     /// Puts `pieces` in the place of the extent that has `logical` (`whole`), or into the hole that is there, and joins them
     /// with what lies beside if `join`.
+    #[inline(never)]
     pub fn replace(&mut self, logical: u32, whole: bool, pieces: &[Run], join: bool) -> Result<()> {
         loop {
             self.find(logical)?;
@@ -339,6 +341,7 @@ impl<'a, 'call> Tree<'a, 'call> {
     }
 
     /// Puts `list` in the place of `removed` extents of the leaf, which has room.
+    #[inline(never)]
     fn splice(&mut self, first: usize, removed: usize, list: &[Run]) -> Result<()> {
         let level = self.depth;
         let entries = usize::from(self.node(level)?.entries);
@@ -366,6 +369,7 @@ impl<'a, 'call> Tree<'a, 'call> {
     }
 
     /// Makes `from..to` of the extent `run` of the other kind.
+    #[inline(never)]
     pub fn mark(&mut self, run: &Run, from: u64, to: u64, unwritten: bool) -> Result<Run> {
         let middle = Run { unwritten, ..run.part(from, to).ok_or(Errno::EUCLEAN)? };
         // One that holds data may be a block longer than one that does not.
@@ -388,6 +392,7 @@ impl<'a, 'call> Tree<'a, 'call> {
     }
 
     /// Frees blocks of `from..to`, from the end, as many as `budget` allows. `true` when none is left.
+    #[inline(never)]
     pub fn cut(&mut self, from: u64, mut to: u64, budget: &mut Budget) -> Result<bool> {
         let txn = self.txn()?;
         let what = content_use(self.ip)?;
@@ -434,6 +439,7 @@ impl<'a, 'call> Tree<'a, 'call> {
 
     /// Moves the extents of one leaf that begin at `from` or later `by` blocks towards the start; they do not collide there.
     /// Where to go on, unless that was all.
+    #[inline(never)]
     pub fn shift_left(&mut self, from: u32, by: u32) -> Result<Option<u32>> {
         self.find(from)?;
         let (level, high) = (self.depth, self.high);
@@ -457,15 +463,18 @@ impl<'a, 'call> Tree<'a, 'call> {
     }
 
     /// The same towards the end, beginning with the last leaf: below `limit`, which [`END`] is at first.
+    #[inline(never)]
     pub fn shift_right(&mut self, from: u32, limit: u64, by: u32) -> Result<Option<u64>> {
         self.find((limit.max(1) - 1) as u32)?;
         let (level, low) = (self.depth, self.low);
         let first = self.first_from(from)?;
-        for index in (first..usize::from(self.node(level)?.entries)).rev() {
+        // Those from `limit` on have been moved.
+        let end = usize::from(self.node(level)?.at);
+        for index in (first..end).rev() {
             let key = self.key(level, index)?.checked_add(by).ok_or(Errno::EFBIG)?;
             self.put_key(level, index, key)?;
         }
-        if first == 0 && level > 0 {
+        if first == 0 && end > 0 && level > 0 {
             self.fix_keys(level)?;
         }
         self.valid = false;

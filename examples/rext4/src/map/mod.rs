@@ -21,6 +21,8 @@ pub use tree::{END, Found, Run, Tree};
 pub struct Hints {
     /// The block of the device after the last one that the file got.
     pub next: u64,
+    /// Another has the block that the file would have grown into.
+    pub crossed: bool,
 }
 
 /// What [`append`] may change: a node at each depth and its new neighbour, a new root's block, the inode.
@@ -54,7 +56,9 @@ impl Budget {
     /// How many of the `want` blocks before `end`, all of them in `run`, may be freed.
     fn take(&mut self, sb: &Super, run: &Run, end: u64, want: u32, what: Use) -> u32 {
         let (first, per_group) = (u64::from(sb.first_block), u64::from(sb.blocks_per_group).max(1));
-        let Some(last) = (run.start + end.saturating_sub(u64::from(run.logical))).checked_sub(first + 1) else { return 0 };
+        let Some(last) = (run.start + end.saturating_sub(u64::from(run.logical))).checked_sub(first + 1) else {
+            return 0;
+        };
         let group = last / per_group;
         if self.group != Some(group) {
             if self.groups == 0 {
@@ -90,27 +94,27 @@ fn content_use(ip: &Ip<'_>) -> Result<Use> {
 }
 
 /// The map of a file.
+#[allow(clippy::large_enum_variant, reason = "made and used in one handler, and no memory is asked for")]
 pub enum Map<'a, 'call> {
     Tree(Tree<'a, 'call>),
     Indirect(Indirect<'a, 'call>),
 }
 
 impl<'a, 'call> Map<'a, 'call> {
-    pub fn new(fs: &'a Rext4, device: Device<'call>, ip: &'a Ip<'call>) -> Result<Self> {
-        Ok(if has_extents(ip)? {
-            Map::Tree(Tree::new(fs, device, ip))
-        } else {
-            Map::Indirect(Indirect::new(fs, device, ip))
-        })
+    /// `extents`: see [`has_extents`].
+    pub fn new(fs: &'a Rext4, device: Device<'call>, ip: &'a Ip<'call>, extents: bool) -> Self {
+        match extents {
+            true => Map::Tree(Tree::new(fs, device, ip)),
+            false => Map::Indirect(Indirect::new(fs, device, ip)),
+        }
     }
 
     /// For changes; see [`Tree::edit`].
-    pub fn edit(txn: &'a Txn<'call>, ip: &'a Ip<'call>, credits: u32) -> Result<Self> {
-        Ok(if has_extents(ip)? {
-            Map::Tree(Tree::edit(txn, ip, credits))
-        } else {
-            Map::Indirect(Indirect::edit(txn, ip, credits))
-        })
+    pub fn edit(txn: &'a Txn<'call>, ip: &'a Ip<'call>, credits: u32, extents: bool) -> Self {
+        match extents {
+            true => Map::Tree(Tree::edit(txn, ip, credits)),
+            false => Map::Indirect(Indirect::edit(txn, ip, credits)),
+        }
     }
 
     pub fn lookup(&mut self, logical: u32) -> Result<Found> {
@@ -150,8 +154,8 @@ impl<'a, 'call> Map<'a, 'call> {
     }
 
     /// Ends changes: how many blocks the map itself came to need, and how many were freed with and in it.
-    pub fn finish(mut self) -> Result<(u32, u64)> {
-        match &mut self {
+    pub fn finish(&mut self) -> Result<(u32, u64)> {
+        match self {
             Map::Tree(tree) => tree.flush().map(|()| (tree.taken, tree.freed)),
             Map::Indirect(map) => Ok((map.taken, map.freed)),
         }
@@ -160,8 +164,14 @@ impl<'a, 'call> Map<'a, 'call> {
 
 /// The block that `logical` is mapped to; `None` in a hole, and where it is unwritten.
 pub fn block_of(fs: &Rext4, device: Device<'_>, ip: &Ip<'_>, logical: u32) -> Result<Option<u64>> {
-    match Map::new(fs, device, ip)?.lookup(logical)? {
-        Found::Run(run) if !run.unwritten => Ok(Some(run.start + u64::from(logical.saturating_sub(run.logical)))),
+    let run = run_of(fs, device, ip, logical)?;
+    Ok(run.map(|run| run.start + u64::from(logical.saturating_sub(run.logical))))
+}
+
+/// The same with its neighbours.
+pub fn run_of(fs: &Rext4, device: Device<'_>, ip: &Ip<'_>, logical: u32) -> Result<Option<Run>> {
+    match Map::new(fs, device, ip, has_extents(ip)?).lookup(logical)? {
+        Found::Run(run) if !run.unwritten => Ok(Some(run)),
         _ => Ok(None),
     }
 }
@@ -169,7 +179,7 @@ pub fn block_of(fs: &Rext4, device: Device<'_>, ip: &Ip<'_>, logical: u32) -> Re
 /// Allocates a block of metadata and maps it at `logical`. Also how many blocks that took in all: the file's tree may have
 /// grown.
 pub fn append<'c>(txn: &Txn<'c>, ip: &Ip<'c>, logical: u32) -> Result<(u64, u32)> {
-    let mut map = Map::edit(txn, ip, APPEND_CREDITS)?;
+    let mut map = Map::edit(txn, ip, APPEND_CREDITS, has_extents(ip)?);
     if let Found::Run(run) = map.lookup(logical)? {
         let what = format_args!("inode {}: block {logical} is mapped already, to {}", ip.ino, run.start);
         return Err(txn.fs.corrupt(txn.device, what));
@@ -206,7 +216,7 @@ pub fn truncate_step<'c>(txn: &Txn<'c>, ip: &Ip<'c>, from: u32) -> Result<Freed>
     if !mapped {
         return Ok(Freed { blocks: 0, done: true });
     }
-    let mut map = Map::edit(txn, ip, STEP_CREDITS.blocks)?;
+    let mut map = Map::edit(txn, ip, STEP_CREDITS.blocks, has_extents(ip)?);
     let done = map.cut(from.into(), END, &mut Budget::step())?;
     if let Map::Tree(tree) = &mut map
         && done

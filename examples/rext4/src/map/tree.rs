@@ -265,8 +265,9 @@ impl<'a, 'call> Tree<'a, 'call> {
         let fits = (usize::from(max) + 1) * node::ENTRY + 4 <= block.len();
         let entries_fit = (1..=max).contains(&entries);
         if magic != node::MAGIC || !fits || max < LEAST_MAX || !entries_fit || depth != self.depth - level {
-            let what =
-                format_args!("block {number} is not a node: magic {magic:#x}, {entries} of {max} entries, depth {depth}");
+            let what = format_args!(
+                "block {number} is not a node: magic {magic:#x}, {entries} of {max} entries, depth {depth}"
+            );
             return Err(self.corrupt(what));
         }
         let checked = block.is_checked();

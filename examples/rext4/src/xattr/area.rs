@@ -5,6 +5,7 @@
 use bento::prelude::*;
 
 use crate::disk::Ip;
+use crate::list::sort_by;
 
 /// What both kinds begin with.
 pub const MAGIC: u32 = 0xea02_0000;
@@ -201,7 +202,7 @@ pub fn build(items: &mut [Item<'_>], len: usize, base: usize) -> Result<(Vec<u8>
     if !fit(items, len) {
         return Err(Errno::ENOSPC);
     }
-    items.sort_unstable_by_key(|item| item.order());
+    sort_by(items, |one, other| one.order() < other.order());
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len)?;
     bytes.resize(len, 0);

@@ -10,7 +10,7 @@ use bento::fs::Credits;
 use bento::prelude::*;
 
 use crate::Rext4;
-use crate::disk::{Ip, incompat, inode};
+use crate::disk::{Ip, compat, incompat, inode};
 use crate::map;
 use crate::txn::Txn;
 
@@ -83,10 +83,10 @@ pub fn getxattr<'c>(
     let device = cx.device();
     let _lock = inode.map.lock();
     let ip = fs.ip(device, number(inode)?)?;
-    if let Some(area) = inline::area(fs, device, &ip)? {
-        if let Some(head) = area.find(index, name).map_err(|at| broken(fs, device, &ip, at))? {
-            return put_value(fs, device, &ip, &area, &head, value);
-        }
+    if let Some(area) = inline::area(fs, device, &ip)?
+        && let Some(head) = area.find(index, name).map_err(|at| broken(fs, device, &ip, at))?
+    {
+        return put_value(fs, device, &ip, &area, &head, value);
     }
     if let Some(block) = block::open(fs, device, &ip)? {
         let area = block::area(&block);
@@ -200,6 +200,9 @@ pub fn setxattr<'c>(
     value: &[u8],
     flags: u32,
 ) -> Result<()> {
+    if !fs.sb.has_compat(compat::EXT_ATTR) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let (index, name) = split(name)?;
     let disk = to_disk(index, value)?;
     change(fs, cx, inode, index, name, Some(disk.as_deref().unwrap_or(value)), flags)

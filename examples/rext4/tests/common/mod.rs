@@ -76,8 +76,29 @@ impl Image {
         Harness::mount_image::<Rext4>(&self.path, options).unwrap_or_else(|error| panic!("{}: {error:?}", self.what))
     }
 
+    /// On a device full of what must not be taken for anything.
+    pub fn on_garbage(name: &str, size: usize, options: &[&str]) -> Image {
+        let image = Image::new(name, 1, &["-t", "ext2"]);
+        fs::write(&image.path, vec![0xaa; size << 20]).unwrap();
+        let (code, text) = run(Command::new("mke2fs").args(["-q", "-F"]).args(options).arg(&image.path));
+        assert_eq!(code, Some(0), "mke2fs {options:?}: {text}");
+        image
+    }
+
+    /// The same image with other bytes.
+    pub fn with(&self, name: &str, bytes: &[u8]) -> Image {
+        let path = self.path.with_extension(name);
+        fs::write(&path, bytes).unwrap();
+        Image { path, what: format!("{} {name}", self.what) }
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.path).unwrap()
+    }
+
     pub fn mount_read_only(&self) -> Harness {
-        Harness::mount_device_read_only::<Rext4>(&self.path, "").unwrap_or_else(|error| panic!("{}: {error:?}", self.what))
+        Harness::mount_device_read_only::<Rext4>(&self.path, "")
+            .unwrap_or_else(|error| panic!("{}: {error:?}", self.what))
     }
 
     /// Unmounts, and lets the judge speak.

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use bento_user_shim::harness::Harness;
+use bento_user_shim::Harness;
 use rext4::Rext4;
 
 /// An image in a file of its own, removed in the end.

@@ -74,6 +74,10 @@ impl<'call> Device<'call> {
     }
 }
 
+impl Drop for Block<'_> {
+    fn drop(&mut self) {}
+}
+
 impl Block<'_> {
     pub fn number(&self) -> u64 {
         self.number
@@ -239,7 +243,10 @@ impl Drop for Txn<'_> {
         if self.committed.get() {
             let mut free = disk.free.borrow_mut();
             for freed in self.freed.borrow().iter() {
-                assert!(free.iter().all(|(start, count)| freed.0 + freed.1 <= *start || start + count <= freed.0), "{freed:?}");
+                assert!(
+                    free.iter().all(|(start, count)| freed.0 + freed.1 <= *start || start + count <= freed.0),
+                    "{freed:?}"
+                );
                 free.push(*freed);
             }
             free.sort_unstable();
@@ -317,6 +324,8 @@ impl Super {
         crc32c(crc32c(self.seed, &ino.to_le_bytes()), &generation.to_le_bytes())
     }
     pub fn holds(&self, start: u64, count: u64) -> bool {
-        start > u64::from(self.first_block) && count > 0 && start.checked_add(count).is_some_and(|end| end <= self.blocks)
+        start > u64::from(self.first_block)
+            && count > 0
+            && start.checked_add(count).is_some_and(|end| end <= self.blocks)
     }
 }

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0 OR MIT
+//! rext4 over FUSE, on images of mke2fs and judged by e2fsck: needs root (or fusermount3), /dev/fuse and e2fsprogs.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use bento_user_shim::fuse::{Mounted, Options};
+use rext4::Rext4;
+
+struct Place {
+    path: PathBuf,
+    image: PathBuf,
+    mounted: Option<Mounted>,
+}
+
+fn e2fsprogs(program: &str, arguments: &[&str]) -> (i32, String) {
+    let path = format!("{}:/sbin:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+    let output = Command::new(program).args(arguments).env("PATH", path).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or(-1), text)
+}
+
+impl Place {
+    fn new(name: &str, mke2fs: &[&str]) -> Place {
+        let path = std::env::temp_dir().join(format!("bento-rext4-{name}-{}", std::process::id()));
+        let image = path.with_extension("img");
+        fs::create_dir_all(&path).unwrap();
+        fs::File::create(&image).unwrap().set_len(256 << 20).unwrap();
+        let image_name = image.to_str().unwrap();
+        let arguments: Vec<&str> =
+            ["-q", "-F", "-t", "ext4"].iter().chain(mke2fs).copied().chain([image_name]).collect();
+        let (code, text) = e2fsprogs("mke2fs", &arguments);
+        assert_eq!(code, 0, "{text}");
+        let mut place = Place { path, image, mounted: None };
+        place.mount("");
+        place
+    }
+
+    fn mount(&mut self, options: &str) {
+        let opts = Options { signals: false, ..Options::default() };
+        self.mounted = Some(Mounted::start_on::<Rext4>(&self.image, &self.path, options, &opts).unwrap());
+    }
+
+    /// Unmounts; nothing was complained of, and e2fsck finds nothing either.
+    fn unmount(&mut self) {
+        let mounted = self.mounted.take().unwrap();
+        let (panics, log) = (mounted.panics(), mounted.log());
+        mounted.unmount().unwrap();
+        assert!(panics.is_empty(), "{panics:?}");
+        let image = self.image.to_str().unwrap();
+        let (code, text) = e2fsprogs("e2fsck", &["-fn", image]);
+        assert_eq!(code, 0, "{text}\n{log:#?}");
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.mounted.is_some() && !std::thread::panicking() {
+            self.unmount();
+        }
+        self.mounted = None;
+        let _ = fs::remove_dir(&self.path);
+        let _ = fs::remove_file(&self.image);
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A tree with large, small, empty and sparse files.
+fn plant(root: &Path) {
+    for n in 0..300usize {
+        let dir = root.join(format!("d{}", n % 7)).join(format!("e{}", n % 3));
+        fs::create_dir_all(&dir).unwrap();
+        let bytes: Vec<u8> = (0..n * n * 3).map(|at| (at * 13 + n) as u8).collect();
+        fs::write(dir.join(format!("file {n}")), bytes).unwrap();
+        symlink("x".repeat(1 + n), dir.join(format!("link {n}"))).unwrap();
+    }
+    let sparse = fs::File::create(root.join("sparse")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&sparse, b"far", 1 << 27).unwrap();
+    fs::hard_link(root.join("sparse"), root.join("d1/another")).unwrap();
+}
+
+fn a_copied_tree(name: &str, mke2fs: &[&str]) {
+    let source = std::env::temp_dir().join(format!("bento-rext4-source-{name}-{}", std::process::id()));
+    fs::create_dir_all(&source).unwrap();
+    plant(&source);
+    let mut place = Place::new(name, mke2fs);
+    run(Command::new("cp").arg("-a").arg(&source).arg(place.at("copy")));
+    let same = |place: &Place, copy: &str| {
+        run(Command::new("diff").args(["-r", "--no-dereference"]).arg(&source).arg(place.at(copy)))
+    };
+    same(&place, "copy");
+    place.unmount();
+    place.mount("ro");
+    same(&place, "copy");
+    let (mine, theirs) = (fs::metadata(source.join("sparse")).unwrap(), fs::metadata(place.at("copy/sparse")).unwrap());
+    assert_eq!((mine.mtime(), mine.mtime_nsec(), mine.nlink()), (theirs.mtime(), theirs.mtime_nsec(), theirs.nlink()));
+    assert!(theirs.blocks() < 100);
+    place.unmount();
+    place.mount("");
+    fs::rename(place.at("copy"), place.at("moved")).unwrap();
+    run(Command::new("cp").arg("-a").arg(place.at("moved/d2")).arg(place.at("again")));
+    fs::remove_dir_all(place.at("again")).unwrap();
+    same(&place, "moved");
+    place.unmount();
+    place.mount("");
+    fs::remove_dir_all(place.at("moved")).unwrap();
+    assert_eq!(fs::read_dir(&place.path).unwrap().count(), 1);
+    place.unmount();
+    fs::remove_dir_all(&source).unwrap();
+}
+
+#[test]
+fn a_tree_on_blocks_of_4_kib() {
+    a_copied_tree("4k", &["-b", "4096"]);
+}
+
+#[test]
+fn a_tree_on_blocks_of_1_kib() {
+    a_copied_tree("1k", &["-b", "1024"]);
+}
