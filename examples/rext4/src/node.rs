@@ -72,7 +72,7 @@ pub fn store(txn: &Txn, ip: &Ip<'_>, attr: &Attr) -> Result<()> {
     let blocks = encode_blocks(fs, attr.blocks, &mut flags)?;
 
     // Blocks may have come to the file with a size that the shim has not seen reached yet; only a cut takes it back.
-    let size = attr.disk_size.max(ip.len()?.min(attr.size));
+    let size = attr.disk_size.max(ip.len()?).min(attr.size);
 
     // Not in one piece: between these lies the link of the orphan list, which may change at the same time.
     let mut first = [0; inode::DTIME];
