@@ -610,13 +610,6 @@ impl Log {
         put(&mut self.superblock, S_ERRNO, &(error as u32).to_be_bytes());
     }
 
-    /// No error any more: was there one?
-    pub fn clear_error(&mut self) -> bool {
-        let had = be32(&self.superblock, S_ERRNO) != 0;
-        self.set_error(0);
-        had
-    }
-
     pub fn write_error(&mut self, device: &Device, error: i32) -> Result<()> {
         self.set_error(error);
         let (start, sequence) = (be32(&self.superblock, S_START), be32(&self.superblock, S_SEQUENCE));

@@ -38,13 +38,13 @@ fn work(fs: &Harness, disk: &SimDisk, steps: u64) {
         file.close().unwrap();
         disk.mark(step * 10);
         // Another one takes its name over.
-        fs.write_file("/d/new", &bytes(3000, step)).unwrap();
+        fs.write_file("/d/new", bytes(3000, step)).unwrap();
         let file = fs.open("/d/new", flags::READ_WRITE).unwrap();
         file.fsync().unwrap();
         file.close().unwrap();
         fs.rename("/d/new", "/target").unwrap();
         // Nobody is promised these: made, cut, extended, removed.
-        fs.write_file(format!("/loose{step}"), &bytes(9000, step)).unwrap();
+        fs.write_file(format!("/loose{step}"), bytes(9000, step)).unwrap();
         fs.truncate(format!("/loose{step}"), 100 * step).unwrap();
         if step > 3 {
             fs.unlink(format!("/loose{}", step - 3)).unwrap();
@@ -152,7 +152,7 @@ fn every_crash_below_many_tasks_is_survived() {
                     let gone = format!("{dir}/gone");
                     fs.mkdir(&gone, 0o755).unwrap();
                     for n in 0..12 {
-                        fs.write_file(format!("{gone}/{}{n}", "long".repeat(40)), &bytes(600, n)).unwrap();
+                        fs.write_file(format!("{gone}/{}{n}", "long".repeat(40)), bytes(600, n)).unwrap();
                     }
                     for n in 0..12 {
                         fs.unlink(format!("{gone}/{}{n}", "long".repeat(40))).unwrap();
