@@ -282,18 +282,22 @@ static int bento_direct_done(struct kiocb *iocb, ssize_t size, int error,
 			     unsigned int flags)
 {
 	struct inode *inode = file_inode(iocb->ki_filp);
-	loff_t pos = iocb->ki_pos;
+	loff_t pos = iocb->ki_pos, old = i_size_read(inode);
 
 	if (error || size <= 0)
 		return error;
+	/* Under i_rwsem: whoever may extend has it, and waits for this. The size
+	 * first: data beyond it must not be on the device for good. */
+	if (pos + size > old)
+		i_size_write(inode, pos + size);
 	if (flags & IOMAP_DIO_UNWRITTEN) {
 		error = bento_map_written_range(inode, pos, pos + size);
-		if (error)
+		if (error) {
+			if (pos + size > old)
+				i_size_write(inode, old);
 			return error;
+		}
 	}
-	/* Under i_rwsem: whoever may extend has it, and waits for this. */
-	if (pos + size > i_size_read(inode))
-		i_size_write(inode, pos + size);
 	bento_disk_grows(inode, pos + size);
 	return 0;
 }
@@ -623,10 +627,13 @@ int bento_extents_resize(bento_idmap *idmap, struct inode *inode,
 	/* What was allocated beyond the end may stay when the file grows. */
 	bento_map_changed(inode, beyond, LLONG_MAX, !err && size < old);
 	/* What the device has, is what the file has: pages are gone. */
-	if (err)
+	if (err) {
 		i_size_write(inode, size > old ? old :
 				    max_t(loff_t, size, bento_ki(inode)->disk_size));
-	else if (i_size_read(inode) != size)
+		return err;
+	}
+	WRITE_ONCE(bento_ki(inode)->disk_size, size);
+	if (i_size_read(inode) != size)
 		err = bento_bad(bento_isb(inode), BENTO_OP_setattr,
 				"staged size %lld instead of %lld for inode %lu",
 				i_size_read(inode), size, inode->i_ino);
