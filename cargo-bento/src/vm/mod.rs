@@ -21,6 +21,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 
 use crate::fetch::{Arch, Kernel, cache};
+use crate::ui;
 
 pub use cli::run;
 
@@ -169,12 +170,28 @@ pub fn boot(spec: &RunSpec) -> Result<Outcome> {
     }
     prepare(spec.kernel)?;
     match spec.kernel.arch {
-        Arch::X86 => qemu::boot(spec),
+        Arch::X86 => {
+            let outcome = qemu::boot(spec)?;
+            if !outcome.failed_by_itself() {
+                return Ok(outcome);
+            }
+            // Software emulation of several processors patches code under their feet now and then.
+            let kept = outcome.keep_log();
+            ui::say(format!(
+                "the emulated kernel failed before anything of Bento was in it: it is booted once more{kept}"
+            ));
+            qemu::boot(spec)
+        }
         Arch::Um => uml_run::boot(spec),
     }
 }
 
 impl Outcome {
+    /// Did the kernel fail while it booted, with no module of ours in it and nothing of the command's output?
+    fn failed_by_itself(&self) -> bool {
+        !self.faults.is_empty() && self.stdout.is_empty() && !self.log.contains("bento")
+    }
+
     /// The exit code, or the error that says what the guest died of.
     pub fn verdict(&self, spec: &RunSpec) -> Result<u8> {
         let kernel = &spec.kernel.name;
