@@ -495,6 +495,10 @@ void bento_done_once(struct bento_map *map)
 {
 	spin_lock_init(&map->done_lock);
 	INIT_LIST_HEAD(&map->done);
+}
+
+void bento_done_init(struct bento_map *map)
+{
 	INIT_WORK(&map->done_work, bento_done_work);
 }
 

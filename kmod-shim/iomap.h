@@ -35,5 +35,6 @@ void bento_map_exit(void);
 /* As the slab makes an inode's memory. */
 void bento_map_once(struct bento_map *map);
 void bento_done_once(struct bento_map *map);
+void bento_done_init(struct bento_map *map); /* each time an inode is allocated */
 
 #endif

@@ -27,6 +27,8 @@ static struct inode *bento_alloc_inode(struct super_block *sb)
 	ki->disk_size = ki->stored_size = 0;
 	ki->project = 0;
 	ki->sync_tid = ki->datasync_tid = 0;
+	/* Not once for all: who tracks objects forgets one that is freed. */
+	bento_done_init(&ki->map);
 	bento_epoch_count(bento_sb(sb), ki);
 	return &ki->vfs;
 }

@@ -68,6 +68,9 @@ pub fn stages() -> Vec<Stage> {
         host("clippy", "cargo clippy without a warning", host::clippy).after(&["packages"]).minutes(15),
         host("uml", "user-mode Linux builds", host::uml).after(&["kernels"]).cores(2).minutes(25),
         host("unit", "cargo test: units, macros' UI, expansions, harness", host::unit).after(&["clippy"]).minutes(20),
+        host("disk", "rext4 in process: images, crashes, damage, ext4 beside it", host::disk)
+            .after(&["unit"])
+            .minutes(20),
         host("miri", "Miri runs the thunks", host::miri).after(&["unit"]).minutes(15),
         host("tools", "the suites' programs, and the repository they clone", host::tools)
             .after(&["kernels"])
