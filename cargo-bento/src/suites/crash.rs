@@ -21,7 +21,7 @@ use crate::vm::{self, Disk};
 const SIZE: u64 = 48;
 const DISK: u64 = 56;
 /// Steps of the guest's program; each makes something durable.
-const STEPS: u32 = 120;
+const STEPS: u32 = 80;
 const SEED: u64 = 1;
 /// Crashes at each flush: nothing, everything, and so many times any part of what was written since the last one.
 const PARTS: u64 = 2;

@@ -139,7 +139,8 @@ pub fn extents(place: &Place, stage: &Stage) -> Result<Tally> {
     let (seeds, operations) = match (stage.kernel, kernel.arch) {
         ("uml", _) => ("1 2", "5000"),
         (_, Arch::Um) => ("5", "1000"),
-        _ => ("6 7", "1000"),
+        // Emulated processors are slow.
+        _ => ("6", "400"),
     };
     setting(&mut spec, "SEEDS", seeds);
     setting(&mut spec, "OPERATIONS", operations);

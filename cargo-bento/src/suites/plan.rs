@@ -111,7 +111,7 @@ pub fn stages() -> Vec<Stage> {
         guest("data-bytesfs-6.1", "6.1", "bytesfs", "the same in stock 6.1", guest::data).after(QEMU),
         guest("extents-6.12", "6.12", "extentfs", "file data over iomap, mixed; panics, lies", guest::extents)
             .after(QEMU),
-        guest("extents-6.1", "6.1", "extentfs", "the same in stock 6.1", guest::extents).after(QEMU),
+        guest("extents-6.1", "6.1", "extentfs", "the same in stock 6.1", guest::extents).after(QEMU).minutes(12),
         guest("pjdfstest-6.12", "6.12", "memfs", "pjdfstest on memfs", guest::pjdfstest).after(QEMU),
         guest("pjdfstest-6.1", "6.1", "memfs", "the same in stock 6.1", guest::pjdfstest).after(QEMU),
         guest("pjdfstest-ext4-6.12", "6.12", "ext4", "the yardstick: ext4 in the same VM", guest::pjdfstest)
