@@ -78,7 +78,8 @@ pub fn stages() -> Vec<Stage> {
         host("examples", "cargo bento check of the examples", host::examples).after(&["clippy"]),
         host("new", "a crate made by cargo bento new builds and tests", host::new).after(&["clippy"]),
         host("modules", "modules for stock 6.12 and 6.1: no warning, one Rust object", host::modules_x86)
-            .after(&["kernels"]),
+            .after(&["kernels"])
+            .minutes(15),
         host("explains", "bad input to the tool: one sentence each", host::explains).after(&["modules"]),
         guest("smoke-6.12", "6.12", "", "mount, use, unload in stock 6.12; bad input", guest::smoke).after(QEMU),
         guest("smoke-6.1", "6.1", "", "the same in stock 6.1", guest::smoke).after(QEMU),
@@ -129,7 +130,7 @@ pub fn stages() -> Vec<Stage> {
         guest("pjdfstest-rext4-6.1", "6.1", "rext4 -b 1024", "the same with blocks of 1 KiB, 6.1", guest::pjdfstest)
             .after(QEMU),
         guest("work-rext4-6.12", "6.12", "rext4", "git, make, SQLite on rext4", guest::work).after(QEMU).minutes(10),
-        host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]),
+        host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]).minutes(15),
         guest("smoke-uml", "uml", "", "mount, use, unload in user-mode Linux", guest::smoke).after(UML),
         guest("upgrade-uml", "uml", "", "what an upgrade must not touch; upgrades that fail", upgrade::once).after(UML),
         host("demo", "cargo bento demo: a clone, an upgrade below it, provenance", host::demo).after(UML),
@@ -163,7 +164,8 @@ pub fn stages() -> Vec<Stage> {
             .cores(2)
             .minutes(25),
         host("modules-uml-debug", "modules for it, the Rust half instrumented too", host::modules_uml_debug)
-            .after(&["uml-debug"]),
+            .after(&["uml-debug"])
+            .minutes(15),
         guest("seeded", "uml-debug", "", "each detector fires on a seeded bug", guest::seeded)
             .after(&["modules-uml-debug"]),
         guest("smoke-debug", "uml-debug", "", "the suites under all detectors: no report", guest::smoke).after(DEBUG),
