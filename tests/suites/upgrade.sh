@@ -212,11 +212,11 @@ part_refuse() {
     if [ $WHERE = fuse ]; then
         command_file another-name "not_upgraded '' 'name|hellofs' /bento/objects/hellofs.so"
         python3 - /bento/objects/bytesfs_v2.so /tmp/abi.so << 'PYTHON'
-import sys
+import re, sys
 data = open(sys.argv[1], "rb").read()
-magic = b"BNT1\x02\0\0\0"
-assert magic in data, "the object's head was not found"
-open(sys.argv[2], "wb").write(data.replace(magic, b"BNT1\x63\0\0\0"))
+data, heads = re.subn(rb"BNT1.\0\0\0", b"BNT1\x63\0\0\0", data)
+assert heads, "the object's head was not found"
+open(sys.argv[2], "wb").write(data)
 PYTHON
         command_file another-abi "not_upgraded '' 'ABI' /tmp/abi.so"
         command_file no-object "not_upgraded '' 'no such|No such|cannot' /tmp/nothing.so"
