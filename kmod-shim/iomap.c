@@ -58,20 +58,24 @@ static void bento_fill_iomap(struct inode *inode, const struct bento_found *foun
 	iomap->validity_cookie = found->cookie;
 }
 
+/* What is known, or else what the handler says: that may sleep. */
+static int bento_iomap_find(struct inode *inode, loff_t pos, unsigned int flags,
+			    struct bento_found *found)
+{
+	if (bento_map_peek(inode, pos, found))
+		return 0;
+	return flags & IOMAP_NOWAIT ? -EAGAIN : bento_map_find(inode, pos, found);
+}
+
 static int bento_read_begin(struct inode *inode, loff_t pos, loff_t length,
 			    unsigned int flags, struct iomap *iomap,
 			    struct iomap *srcmap)
 {
 	struct bento_found found;
-	int err;
+	int err = bento_iomap_find(inode, pos, flags, &found);
 
-	if (!bento_map_peek(inode, pos, &found)) {
-		if (flags & IOMAP_NOWAIT)
-			return -EAGAIN;
-		err = bento_map_find(inode, pos, &found);
-		if (err)
-			return err;
-	}
+	if (err)
+		return err;
 	/* A mapping's write since its pages were written back: as if it came
 	 * later. */
 	if (flags & IOMAP_DIRECT && found.type == BENTO_PIECE_DELAYED)
@@ -145,15 +149,10 @@ static int bento_direct_begin(struct inode *inode, loff_t pos, loff_t length,
 			      struct iomap *srcmap)
 {
 	struct bento_found found;
-	int err;
+	int err = bento_iomap_find(inode, pos, flags, &found);
 
-	if (!bento_map_peek(inode, pos, &found)) {
-		if (flags & IOMAP_NOWAIT)
-			return -EAGAIN;
-		err = bento_map_find(inode, pos, &found);
-		if (err)
-			return err;
-	}
+	if (err)
+		return err;
 	if (found.type == BENTO_PIECE_HOLE || found.type == BENTO_PIECE_DELAYED) {
 		if (flags & (IOMAP_NOWAIT | IOMAP_OVERWRITE_ONLY))
 			return -EAGAIN;

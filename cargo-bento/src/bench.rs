@@ -109,33 +109,44 @@ fn measure(place: &Place, guests: &[(&'static str, &str)], args: &BenchArgs) -> 
     }
     vm::prepare(&kernel)?;
     open.reverse();
+    let all = Mutex::new(All::new());
+    side_by_side(open, |(side, part, spec)| {
+        let step = ui::step(format!("measure {side} {part}"));
+        lock(&all).entry(side).or_default().extend(figures(&boot(side, &spec)?));
+        step.done("");
+        Ok(())
+    })?;
+    Ok(all.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
+}
+
+/// Runs guests, the last one first, until one fails.
+fn side_by_side<T: Send>(guests: Vec<T>, run: impl Fn(T) -> Result<()> + Sync) -> Result<()> {
     // One more than there are CPUs, because one may be waiting for the disk.
     let at_a_time = thread::available_parallelism().map_or(2, |cpus| cpus.get() + 1);
-    let (open, all, failed) = (Mutex::new(open), Mutex::new(All::new()), Mutex::new(None));
+    let (open, failed) = (Mutex::new(guests), Mutex::new(None));
     thread::scope(|scope| {
         for _ in 0..at_a_time {
             scope.spawn(|| {
                 let next = || lock(&open).pop();
-                while let Some((side, part, spec)) = next() {
-                    let step = ui::step(format!("measure {side} {part}"));
-                    match boot(side, &spec) {
-                        Ok(figures) => {
-                            lock(&all).entry(side).or_default().extend(figures);
-                            step.done("");
-                        }
-                        Err(error) => {
-                            lock(&open).clear();
-                            *lock(&failed) = Some(error);
-                        }
+                while let Some(guest) = next() {
+                    if let Err(error) = run(guest) {
+                        lock(&open).clear();
+                        *lock(&failed) = Some(error);
                     }
                 }
             });
         }
     });
-    match failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-        Some(error) => Err(error),
-        None => Ok(all.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())),
-    }
+    failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).map_or(Ok(()), Err)
+}
+
+/// Instructions are counted, and nothing but the figures is of interest.
+fn counting(spec: &mut RunSpec<'_>) {
+    spec.icount = true;
+    // While the guest waits for this machine's disk its clock leaps ahead, which looks like hours.
+    spec.cmdline.push("sysctl.kernel.hung_task_timeout_secs=0".to_owned());
+    spec.output = Output::Keep;
+    spec.timeout = Duration::from_secs(3600);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -169,18 +180,15 @@ fn spec<'k>(place: &Place, kernel: &'k Kernel, side: &str, part: &str, args: &Be
     {
         spec.env.push((name.to_owned(), value));
     }
-    spec.icount = true;
-    // While the guest waits for this machine's disk its clock leaps ahead, which looks like hours.
-    spec.cmdline.push("sysctl.kernel.hung_task_timeout_secs=0".to_owned());
-    spec.output = Output::Keep;
-    spec.timeout = Duration::from_secs(3600);
+    counting(&mut spec);
     Ok(spec)
 }
 
-fn boot(side: &str, spec: &RunSpec) -> Result<Figures> {
+/// What the guest printed.
+fn boot(side: &str, spec: &RunSpec) -> Result<String> {
     let outcome = vm::boot(spec)?;
     match outcome.verdict(spec)? {
-        0 => Ok(figures(&outcome.stdout)),
+        0 => Ok(outcome.stdout),
         code => bail!("the benchmark on {side} ended with {code}: {}\n{}", outcome.stdout, outcome.stderr),
     }
 }

@@ -7,16 +7,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::sync::Mutex;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Figures, figures, lock, median, spread};
+use super::{Figures, boot, counting, figures, lock, median, side_by_side, spread};
 use crate::cli::BenchArgs;
 use crate::fetch::Kernel;
 use crate::suites::{Place, guest, tools};
-use crate::vm::{self, Disk, Output, RunSpec};
+use crate::vm::{self, Disk, RunSpec};
 use crate::{build, fetch, setup, ui};
 
 const SIDES: [&str; 3] = ["rext4", "ext4", "xfs"];
@@ -58,30 +56,14 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         open.push((side, spec(&place, &kernel, side, args)?));
     }
     vm::prepare(&kernel)?;
-    let (open, all, failed) = (Mutex::new(open), Mutex::new(BTreeMap::new()), Mutex::new(None));
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(2, |cpus| cpus.get() + 1) {
-            scope.spawn(|| {
-                let next = || lock(&open).pop();
-                while let Some((name, spec)) = next() {
-                    let step = ui::step(format!("measure {name}"));
-                    match boot(name, &spec) {
-                        Ok(side) => {
-                            lock(&all).insert(name, side);
-                            step.done("");
-                        }
-                        Err(error) => {
-                            lock(&open).clear();
-                            *lock(&failed) = Some(error);
-                        }
-                    }
-                }
-            });
-        }
-    });
-    if let Some(error) = failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-        return Err(error);
-    }
+    let all = Mutex::new(BTreeMap::new());
+    side_by_side(open, |(name, spec)| {
+        let step = ui::step(format!("measure {name}"));
+        let output = boot(name, &spec)?;
+        lock(&all).insert(name, Side { figures: figures(&output), requests: requests(&output) });
+        step.done("");
+        Ok(())
+    })?;
     let all = all.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
     let text = report(&all, args.rounds - 1);
     println!("{text}");
@@ -116,20 +98,8 @@ fn spec<'k>(place: &Place, kernel: &'k Kernel, side: &str, args: &BenchArgs) -> 
     ] {
         spec.env.push((name.to_owned(), value));
     }
-    spec.icount = true;
-    // As for the other guests that count.
-    spec.cmdline.push("sysctl.kernel.hung_task_timeout_secs=0".to_owned());
-    spec.output = Output::Keep;
-    spec.timeout = Duration::from_secs(3600);
+    counting(&mut spec);
     Ok(spec)
-}
-
-fn boot(side: &str, spec: &RunSpec) -> Result<Side> {
-    let outcome = vm::boot(spec)?;
-    match outcome.verdict(spec)? {
-        0 => Ok(Side { figures: figures(&outcome.stdout), requests: requests(&outcome.stdout) }),
-        code => bail!("the benchmark on {side} ended with {code}: {}\n{}", outcome.stdout, outcome.stderr),
-    }
 }
 
 /// Of the last round.

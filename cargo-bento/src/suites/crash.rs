@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::guest::{self, limited, setting};
+use super::guest::{self, setting};
 use super::{Place, Stage, Tally};
 use crate::fetch;
 use crate::ui;
@@ -56,13 +56,10 @@ fn replay(place: &Place, stage: &Stage) -> Result<(Tally, Vec<String>)> {
     fs::create_dir_all(&dir).with_context(|| format!("{} cannot be created", dir.display()))?;
     let log = dir.join("log");
     let kernel = fetch::kernel(stage.kernel)?;
-    let (fs_name, mkfs) = stage.fs.split_once(' ').unwrap_or((stage.fs, ""));
-    let modules: &[&str] = if fs_name == "rext4" { &["rext4"] } else { &[] };
-    let mut spec = limited(guest::spec(place, &kernel, modules, "crash")?, stage);
-    for (name, value) in [("FS", fs_name), ("MKFS", mkfs), ("SIZE", &SIZE.to_string()), ("SEED", &SEED.to_string())] {
-        setting(&mut spec, name, value);
+    let mut spec = guest::without_disk(place, stage, &kernel, "crash")?;
+    for (name, value) in [("SIZE", SIZE), ("SEED", SEED), ("STEPS", STEPS.into())] {
+        setting(&mut spec, name, &value.to_string());
     }
-    setting(&mut spec, "STEPS", &STEPS.to_string());
     spec.disks.push(Disk::Recorded(DISK, log.clone()));
     let outcome = vm::boot(&spec)?;
     fs::write(place.logs.join(format!("{}.kernel.log", stage.name)), &outcome.log)?;

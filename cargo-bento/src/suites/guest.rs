@@ -156,14 +156,20 @@ pub fn failnth(place: &Place, stage: &Stage) -> Result<Tally> {
 /// A script that runs on any file system: the stage's, which may be followed by options for the mke2fs that makes its disk
 /// (of extentfs, which has none, by mount options).
 fn on<'k>(place: &Place, stage: &Stage, kernel: &'k Kernel, script: &str) -> Result<RunSpec<'k>> {
+    let mut spec = without_disk(place, stage, kernel, script)?;
+    if ["ext4", "rext4", "extentfs"].iter().any(|fs| stage.fs.split(' ').next() == Some(fs)) {
+        spec.disks.push(Disk::Scratch(600));
+    }
+    Ok(spec)
+}
+
+/// The same, where the disk is the caller's affair.
+pub(super) fn without_disk<'k>(place: &Place, stage: &Stage, kernel: &'k Kernel, script: &str) -> Result<RunSpec<'k>> {
     let (fs, mkfs) = stage.fs.split_once(' ').unwrap_or((stage.fs, ""));
-    let modules: &[&str] = if fs == "ext4" { &[] } else { &[fs] };
+    let modules: &[&str] = if ["ext2", "ext4"].contains(&fs) { &[] } else { &[fs] };
     let mut spec = limited(spec(place, kernel, modules, script)?, stage);
     setting(&mut spec, "FS", fs);
     setting(&mut spec, "MKFS", mkfs);
-    if ["ext4", "rext4", "extentfs"].contains(&fs) {
-        spec.disks.push(Disk::Scratch(600));
-    }
     Ok(spec)
 }
 
