@@ -61,13 +61,19 @@ pub fn wait(child: &mut Child, limit: Duration, mut exit_code: impl FnMut() -> O
 /// Ends the guest and every process it started (user-mode Linux has one per address space).
 pub fn kill(child: &mut Child) {
     let mut family = descendants(child.id());
+    // User-mode Linux leads a process group. One that it is just starting is in no list yet, would stay behind stopped, and
+    // would hold our pipes open for ever.
+    sigkill(&[format!("-{}", child.id())]);
     let _ = child.kill();
     let _ = child.wait();
     family.retain(|pid| Path::new(&format!("/proc/{pid}")).exists());
     if !family.is_empty() {
-        let pids = family.iter().map(u32::to_string);
-        let _ = Command::new("kill").arg("-KILL").args(pids).stderr(Stdio::null()).status();
+        sigkill(&family.iter().map(u32::to_string).collect::<Vec<_>>());
     }
+}
+
+fn sigkill(processes: &[String]) {
+    let _ = Command::new("kill").args(["-KILL", "--"]).args(processes).stderr(Stdio::null()).status();
 }
 
 fn descendants(pid: u32) -> Vec<u32> {
@@ -107,4 +113,22 @@ pub fn guest_command(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "TERM", "prlimit", "--core=0", "--"]).arg(program);
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_leaves_behind_in_its_group_ends_with_it() {
+        // The inner shell ends at once, so that the outer one is no ancestor of the sleep that it started.
+        let mut guest = Command::new("setsid");
+        guest.args(["sh", "-c", "sh -c 'sleep 1000 & kill -STOP $!'; echo ready; exec sleep 1000"]);
+        let mut child = guest.stdout(Stdio::piped()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        let mut ready = [0; 6];
+        out.read_exact(&mut ready).unwrap();
+        kill(&mut child);
+        assert_eq!(collect(pump(out, Output::Keep, false)), "");
+    }
 }
