@@ -42,12 +42,32 @@ static const unsigned char *bytes(uint64_t count)
 	return here;
 }
 
+static void unwritable(void)
+{
+	printf("not ok %s cannot be written: %s\n", disk, strerror(errno));
+	exit(2);
+}
+
+/* Nobody may write to the disk while it is mounted. */
+static int begin(const void *sound, size_t size)
+{
+	int fd = open(disk, O_WRONLY);
+
+	if (fd < 0 || pwrite(fd, sound, size, 0) != (ssize_t)size)
+		unwritable();
+	return fd;
+}
+
 static void put(int fd, const void *from, size_t count, off_t offset)
 {
-	if (pwrite(fd, from, count, offset) != (ssize_t)count) {
-		printf("not ok %s cannot be written: %s\n", disk, strerror(errno));
-		exit(2);
-	}
+	if (pwrite(fd, from, count, offset) != (ssize_t)count)
+		unwritable();
+}
+
+static void end_of(int fd)
+{
+	if (fsync(fd) || close(fd))
+		unwritable();
 }
 
 /* Runs `work` in a process of its own, which has so many seconds. Its exit code; -1: it did not come back. */
@@ -136,11 +156,11 @@ int main(int argc, char **argv)
 		return 2;
 	fs = argv[1], dir = argv[2], disk = argv[3], seconds = atoi(argv[5]), options = argv[6];
 	snprintf(tool, sizeof tool, "%.*s/hostile", (int)(strrchr(argv[0], '/') - argv[0]), argv[0]);
-	int list = open(argv[4], O_RDONLY), fd = open(disk, O_WRONLY);
+	int list = open(argv[4], O_RDONLY), fd;
 	struct stat st;
 
 	kernel_log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
-	if (list < 0 || fd < 0 || kernel_log < 0 || fstat(list, &st)) {
+	if (list < 0 || kernel_log < 0 || fstat(list, &st)) {
 		perror("mutants");
 		return 2;
 	}
@@ -161,13 +181,13 @@ int main(int argc, char **argv)
 
 		snprintf(what, sizeof what, "%.*s", (int)len, (const char *)name);
 		count++;
-		put(fd, sound, size, 0);
+		fd = begin(sound, size);
 		for (; patches > 0; patches--) {
 			uint64_t offset = word(), len = word();
 
 			put(fd, bytes(len), len, offset);
 		}
-		fsync(fd);
+		end_of(fd);
 		int code = within(do_mount);
 
 		if (code == 0) {
@@ -203,8 +223,7 @@ int main(int argc, char **argv)
 		}
 		silent += !lines;
 	}
-	put(fd, sound, size, 0);
-	fsync(fd);
+	end_of(begin(sound, size));
 	OK("the sound image mounts after them", within(do_mount) == 0 && within(do_use) == 0 && within(do_umount) == 0);
 	printf("# %d mutants: %d refused, %d used, %d without a word in the log\n", count, refused, used, silent);
 	OK("most are mounted, and some are refused", used > count / 4 && refused > 0);
