@@ -71,9 +71,9 @@ static struct dentry *bento_lookup(struct inode *dir, struct dentry *dentry,
 }
 
 /* create, mkdir, mknod and symlink differ in the handler and the mode. */
-static int bento_make(bento_idmap *idmap, struct inode *dir,
-		      struct dentry *dentry, umode_t mode, dev_t rdev,
-		      enum bento_op op, const char *target, u32 flags)
+static int bento_make_once(bento_idmap *idmap, struct inode *dir,
+			   struct dentry *dentry, umode_t mode, dev_t rdev,
+			   enum bento_op op, const char *target, u32 flags)
 {
 	struct bento_super *bs = bento_isb(dir);
 	struct bento_make_args args = {
@@ -102,7 +102,20 @@ static int bento_make(bento_idmap *idmap, struct inode *dir,
 		bento_add_subdir(dir);
 	bento_touch(dir);
 	d_instantiate_new(dentry, mk.inode);
-	return bento_journal_dirsync(dir);
+	return 0;
+}
+
+static int bento_make(bento_idmap *idmap, struct inode *dir,
+		      struct dentry *dentry, umode_t mode, dev_t rdev,
+		      enum bento_op op, const char *target, u32 flags)
+{
+	int err, tries = 0;
+
+	do {
+		err = bento_make_once(idmap, dir, dentry, mode, rdev, op, target,
+				      flags);
+	} while (bento_space_again(bento_isb(dir), err, &tries));
+	return err ?: bento_journal_dirsync(dir);
 }
 
 static int bento_create(bento_idmap *idmap, struct inode *dir,
@@ -167,12 +180,15 @@ static int bento_link(struct dentry *old_dentry, struct inode *dir,
 		.inode = bento_pub(inode),
 	};
 	s64 r = bento_check_name(bs, &dentry->d_name);
+	int tries = 0;
 
 	if (r)
 		return r;
 	if (inode->i_nlink == U32_MAX)
 		return -EMLINK;
-	r = bento_call(bs, link, &args);
+	do {
+		r = bento_call(bs, link, &args);
+	} while (bento_space_again(bs, r, &tries));
 	if (r < 0)
 		return r;
 	ihold(inode);
@@ -269,6 +285,7 @@ static int bento_rename(bento_idmap *idmap, struct inode *old_dir,
 	};
 	struct bento_making mk;
 	s64 r = bento_check_name(bs, &new_dentry->d_name);
+	int tries = 0;
 
 	if (r)
 		return r;
@@ -279,7 +296,9 @@ static int bento_rename(bento_idmap *idmap, struct inode *old_dir,
 	if (flags & RENAME_EXCHANGE)
 		args.flags |= BENTO_RENAME_EXCHANGE;
 	if (!(flags & RENAME_WHITEOUT)) {
-		r = bento_call(bs, rename, &args);
+		do {
+			r = bento_call(bs, rename, &args);
+		} while (bento_space_again(bs, r, &tries));
 	} else {
 		args.flags |= BENTO_RENAME_WHITEOUT;
 		r = bento_new_prepare(&mk, idmap, old_dir, &old_dentry->d_name,

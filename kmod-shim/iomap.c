@@ -684,7 +684,7 @@ int bento_extents_fallocate(struct inode *inode, int mode, loff_t offset,
 	struct bento_super *bs = bento_isb(inode);
 	loff_t old = i_size_read(inode), end = offset + len;
 	loff_t mask = i_blocksize(inode) - 1;
-	int err = 0;
+	int err = 0, tries = 0;
 
 	inode_dio_wait(inode);
 	if (size > old && !(mode & FALLOC_FL_INSERT_RANGE))
@@ -698,7 +698,10 @@ int bento_extents_fallocate(struct inode *inode, int mode, loff_t offset,
 	/* A hole inside of a block is zeroes. */
 	if (!(mode & FALLOC_FL_PUNCH_HOLE) || ((offset + mask) & ~mask) < (end & ~mask)) {
 		bento_map_change(inode);
-		err = bento_errno(bento_call(bs, fallocate, &args));
+		/* What shifts a file's blocks may have come half-way. */
+		do {
+			err = bento_errno(bento_call(bs, fallocate, &args));
+		} while (!(mode & BENTO_FALLOC_SHIFTS) && bento_space_again(bs, err, &tries));
 		bento_map_changed(inode, offset & ~mask,
 				  mode & BENTO_FALLOC_SHIFTS ? LLONG_MAX : end, false);
 		if (err)

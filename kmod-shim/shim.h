@@ -136,6 +136,8 @@ struct bento_space {
 	u64 root, margin; /* see bento_mount_args */
 	kuid_t uid; /* who may use `root` as well */
 	kgid_t gid;
+	bool freed; /* blocks have been, the last ones by transaction `tid` */
+	u32 tid;
 };
 
 struct bento_sum; /* a checksum and its jbd2 trigger: journal.c */
@@ -682,6 +684,10 @@ void bento_space_statfs(struct bento_super *bs, u64 *bfree, u64 *bavail);
 /* A transaction's: from `*reserved` first. -ENOSPC. */
 int bento_space_claim(struct bento_super *bs, u64 blocks, u64 *reserved, bool margin);
 void bento_space_unclaim(struct bento_super *bs, u64 blocks, u64 reserved);
+void bento_space_freed(struct bento_super *bs, u32 tid);
+/* A handler found no space: after waiting for what was freed, is it to be called
+ * once more? Never inside of the gate. */
+bool bento_space_again(struct bento_super *bs, s64 r, int *tries);
 
 /* ---- xattr.c (kmodio) ---- */
 

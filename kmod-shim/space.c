@@ -6,8 +6,12 @@
  */
 #include <linux/capability.h>
 #include <linux/cred.h>
+#include <linux/jbd2.h>
 
 #include "shim.h"
+
+/* Others may be faster. */
+#define BENTO_SPACE_TRIES 2
 
 static bool bento_space_root(const struct bento_space *space)
 {
@@ -90,6 +94,27 @@ void bento_space_unclaim(struct bento_super *bs, u64 blocks, u64 reserved)
 	space->free += blocks;
 	space->reserved += reserved;
 	spin_unlock(&space->lock);
+}
+
+void bento_space_freed(struct bento_super *bs, u32 tid)
+{
+	WRITE_ONCE(bs->disk.space.tid, tid);
+	/* Whoever sees this sees the number. */
+	smp_store_release(&bs->disk.space.freed, true);
+}
+
+/*
+ * Freed blocks count as free at once, and can be had when that has been
+ * committed. In that moment it may just have been, so try in any case.
+ */
+bool bento_space_again(struct bento_super *bs, s64 r, int *tries)
+{
+	if (likely(r != -ENOSPC) || !bento_extents(bs) || !bs->disk.journal)
+		return false;
+	if (!smp_load_acquire(&bs->disk.space.freed) || (*tries)++ >= BENTO_SPACE_TRIES)
+		return false;
+	return !jbd2_complete_transaction(bs->disk.journal,
+					  READ_ONCE(bs->disk.space.tid));
 }
 
 void bento_space_statfs(struct bento_super *bs, u64 *bfree, u64 *bavail)

@@ -225,6 +225,10 @@ static int bento_mount_call(struct super_block *sb, struct fs_context *fc)
 	err = bento_mount_check(sb, &args);
 	if (err)
 		return err;
+	if (args.flags & BENTO_MOUNT_RDONLY && !sb_rdonly(sb)) {
+		sb->s_flags |= SB_RDONLY;
+		WRITE_ONCE(bs->disk.writable, false);
+	}
 	bs->root_ino = args.root_ino;
 	bs->magic = args.magic;
 	bs->name_max = args.name_max;

@@ -651,8 +651,10 @@ s32 bento_tx_end(struct bento_call *call, u32 commit)
 		bento_attr_store(tx->staged[i].inode, &tx->staged[i].attr,
 				 tx->staged[i].valid);
 	bento_tx_note_inodes(kc, bento_tx_id(call));
-	if (tx->released)
+	if (tx->released) {
 		bento_space_unclaim(bs, tx->released, 0);
+		bento_space_freed(bs, bento_tx_id(call));
+	}
 	/* An error here is the journal's end; who waits for it will hear. */
 	if (tx->handle)
 		jbd2_journal_stop(tx->handle);

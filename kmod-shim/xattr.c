@@ -47,13 +47,19 @@ static int bento_set_value(struct inode *inode, const char *name,
 		.value = bento_bytes(value, size),
 	};
 
+	int tries = 0;
+	s64 r;
+
 	if (!bento_has(bs, BENTO_OP_setxattr))
 		return -EOPNOTSUPP;
 	if (flags & XATTR_CREATE)
 		args.flags |= BENTO_XATTR_CREATE;
 	if (flags & XATTR_REPLACE)
 		args.flags |= BENTO_XATTR_REPLACE;
-	return bento_errno(bento_call(bs, setxattr, &args));
+	do {
+		r = bento_call(bs, setxattr, &args);
+	} while (bento_space_again(bs, r, &tries));
+	return bento_errno(r);
 }
 
 static int bento_remove_value(struct inode *inode, const char *name)

@@ -208,7 +208,7 @@ struct bento_new {
 struct bento_mount_args {
 	struct bento_bytes source;
 	struct bento_bytes options; /* "k=v,k2": generic VFS options removed */
-	uint32_t flags; /* BENTO_MOUNT_* */
+	uint32_t flags; /* BENTO_MOUNT_*; out: BENTO_MOUNT_RDONLY may be set */
 	uint32_t why; /* BENTO_WHY_* */
 	/* out; preset by the shim to these defaults */
 	void *instance;

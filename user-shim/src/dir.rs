@@ -217,12 +217,14 @@ impl Super {
         if op == Op::symlink && (link.is_empty() || link.len() >= 4096) {
             return Err(if link.is_empty() { Errno::ENOENT } else { Errno::ENAMETOOLONG });
         }
-        let making = Making::new(self, caller, dir, mode, rdev)?;
-        let mut args = make_args(dir, name, &making);
-        (args.target, args.flags) = (bytes(link), flags);
-        let result = self.invoke(op, find, caller, &mut args);
-        let assigned = args.node.assigned;
-        let inode = making.finish(self, op, result, assigned)?;
+        let inode = self.with_space(|| {
+            let making = Making::new(self, caller, dir, mode, rdev)?;
+            let mut args = make_args(dir, name, &making);
+            (args.target, args.flags) = (bytes(link), flags);
+            let result = self.invoke(op, find, caller, &mut args);
+            let assigned = args.node.assigned;
+            making.finish(self, op, result, assigned)
+        })?;
         if op == Op::symlink {
             inode.cache_link(link);
         }
@@ -338,7 +340,7 @@ impl Super {
         inode: &Inode,
     ) -> Result<()> {
         let mut args = abi::bento_entry_args { dir: dir.as_raw(), name: bytes(name), inode: inode.as_raw() };
-        self.invoke(op, find, caller, &mut args).map(drop)
+        self.with_space(|| self.invoke(op, find, caller, &mut args).map(drop))
     }
 
     /// The caller holds both directories' `rwsem`.
@@ -372,7 +374,8 @@ impl Super {
             flags,
             pad: 0,
         };
-        let result = self.invoke(Op::rename, |ops| ops.rename, caller, &mut args);
+        let mut call = || self.invoke(Op::rename, |ops| ops.rename, caller, &mut args);
+        let result = if whiteout.is_none() { self.with_space(call) } else { call() };
         match whiteout {
             // Nobody refers to it: the next lookup of the old name finds it.
             Some(making) => {

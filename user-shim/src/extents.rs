@@ -285,10 +285,14 @@ impl Inode {
     }
 
     fn allocate(&self, caller: &Caller, asked: Range<u64>) -> Result<(Vec<Piece>, Option<Hold<'_>>)> {
-        let sb = self.sb();
-        if !sb.has(Op::allocate_extents) {
+        if !self.sb().has(Op::allocate_extents) {
             return Err(Errno::EOPNOTSUPP);
         }
+        self.sb().with_space(|| self.allocate_once(caller, asked.clone()))
+    }
+
+    fn allocate_once(&self, caller: &Caller, asked: Range<u64>) -> Result<(Vec<Piece>, Option<Hold<'_>>)> {
+        let sb = self.sb();
         let mut answers = [NONE; ANSWERS];
         let mut args = self.map_args(&asked, &mut answers, abi::BENTO_ALLOCATE_WRITTEN);
         let (done, hold) = sb.invoke_holding(Op::allocate_extents, |ops| ops.allocate_extents, caller, &mut args);

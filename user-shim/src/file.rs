@@ -388,7 +388,13 @@ impl Inode {
     pub fn call_fallocate(&self, caller: &Caller, mode: i32, offset: u64, len: u64) -> Result<()> {
         let mut args = inode_args(self.as_raw());
         (args.flags, args.a, args.b) = (mode as u32, offset, len);
-        self.sb().invoke(Op::fallocate, |ops| ops.fallocate, caller, &mut args).map(drop)
+        let mut call = || self.sb().invoke(Op::fallocate, |ops| ops.fallocate, caller, &mut args).map(drop);
+        // What shifts a file's blocks may have come half-way.
+        if mode & (libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE) == 0 {
+            self.sb().with_space(call)
+        } else {
+            call()
+        }
     }
 
     /// The handler moves blocks and stages the size; what it cannot do by whole blocks is done here first.

@@ -3,15 +3,24 @@
 //! promised.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bento::abi;
 use bento::errno::{Errno, Result};
 
 use crate::caller::Caller;
 use crate::inode::held;
+use crate::superblock::Super;
 
 #[derive(Default)]
-pub struct Space(Mutex<Counters>);
+pub struct Space {
+    counters: Mutex<Counters>,
+    /// The last transaction that freed blocks; 0 = none has.
+    freed: AtomicU64,
+}
+
+/// So often a handler that found no space is called again: others may be faster.
+const TRIES: u32 = 2;
 
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Counters {
@@ -47,7 +56,7 @@ impl Counters {
 
 impl Space {
     pub fn set(&self, args: &abi::bento_mount_args) {
-        *held(&self.0) = Counters {
+        *held(&self.counters) = Counters {
             free: args.space_free,
             reserved: 0,
             root: args.space_root,
@@ -57,12 +66,12 @@ impl Space {
     }
 
     pub fn counters(&self) -> Counters {
-        *held(&self.0)
+        *held(&self.counters)
     }
 
     /// Promises blocks to pages that become dirty, or `ENOSPC`.
     pub fn reserve(&self, caller: &Caller, blocks: u64) -> Result<()> {
-        let mut counters = held(&self.0);
+        let mut counters = held(&self.counters);
         if counters.available(caller, false) < blocks {
             return Err(Errno::ENOSPC);
         }
@@ -72,13 +81,13 @@ impl Space {
 
     /// They are not needed after all.
     pub fn unreserve(&self, blocks: u64) {
-        let mut counters = held(&self.0);
+        let mut counters = held(&self.counters);
         counters.reserved = counters.reserved.saturating_sub(blocks);
     }
 
     /// Takes `blocks`, up to `promised` of them from what is reserved. With `margin`, the rest may use that.
     pub fn claim(&self, caller: &Caller, blocks: u64, promised: u64, margin: bool) -> Result<Claimed> {
-        let mut counters = held(&self.0);
+        let mut counters = held(&self.counters);
         let reserved = blocks.min(promised).min(counters.reserved).min(counters.free);
         if blocks - reserved > counters.available(caller, margin) {
             return Err(Errno::ENOSPC);
@@ -88,9 +97,31 @@ impl Space {
         Ok(Claimed { blocks, reserved })
     }
 
+    pub fn freed_by(&self, tid: u64) {
+        self.freed.fetch_max(tid, Ordering::AcqRel);
+    }
+
     pub fn give_back(&self, claimed: Claimed) {
-        let mut counters = held(&self.0);
+        let mut counters = held(&self.counters);
         counters.free = counters.free.saturating_add(claimed.blocks);
         counters.reserved = counters.reserved.saturating_add(claimed.reserved);
+    }
+}
+
+impl Super {
+    /// Calls a handler, and again when it found no space, after waiting for what was freed: that counts as free at once, and
+    /// can be had when it is durable. Never within a call.
+    pub fn with_space<T>(&self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            let result = call();
+            let Some(device) = self.device.as_ref() else { return result };
+            let freed = device.space.freed.load(Ordering::Acquire);
+            if result.as_ref().err() != Some(&Errno::ENOSPC) || freed == 0 || tries == TRIES {
+                return result;
+            }
+            tries += 1;
+            device.journal.commit(device, freed)?;
+        }
     }
 }

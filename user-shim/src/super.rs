@@ -223,6 +223,9 @@ impl Super {
         self.invoke(Op::mount, |ops| ops.mount, &Caller::ROOT, &mut args)?;
         self.slot.set_instance(args.instance);
         self.check_mount(&args)?;
+        if args.flags & abi::BENTO_MOUNT_RDONLY != 0 {
+            self.read_only.store(true, Ordering::Release);
+        }
         self.max_bytes.store(args.max_bytes, Ordering::Release);
         self.max_inodes.store(args.max_inodes, Ordering::Release);
         let settings = Settings {

@@ -458,6 +458,9 @@ impl<'a> Ledger<'a> {
             device.journal.forget(device, tid, *number);
         }
         device.space.give_back(Claimed { blocks: tx.released, reserved: 0 });
+        if tx.released > 0 {
+            device.space.freed_by(tid);
+        }
         for Staged { inode, attr, valid } in &tx.staged {
             crate::attr::apply_staged(self, inode, attr, *valid);
             inode.note_transaction(tid);

@@ -106,7 +106,7 @@ impl Inode {
         }
         let mut args =
             abi::bento_setxattr_args { inode: self.as_raw(), name: bytes(name), value: bytes(value), flags, pad: 0 };
-        sb.invoke(Op::setxattr, |ops| ops.setxattr, caller, &mut args).map(drop)
+        sb.with_space(|| sb.invoke(Op::setxattr, |ops| ops.setxattr, caller, &mut args).map(drop))
     }
 
     pub fn removexattr(&self, caller: &Caller, name: &[u8]) -> Result<()> {

@@ -124,6 +124,12 @@ impl<'call> MountContext<'call> {
         MountFlags { read_only: self.args().flags & abi::BENTO_MOUNT_RDONLY != 0 }
     }
 
+    /// The mount is read-only, whatever was asked for: what is on the device may be read, but not changed. [`flags`](Self::flags)
+    /// says so from here on; the log is the handler's to write.
+    pub fn set_read_only(&self) {
+        self.set(|args| args.flags |= abi::BENTO_MOUNT_RDONLY);
+    }
+
     /// The mount options, checked and typed. What is wrong with one goes to the log in a sentence, the caller gets `EINVAL`.
     pub fn options<T: MountOptions>(&self) -> Result<T> {
         // SAFETY: SAFETY.md C4: the shim's, constant during the call.

@@ -125,6 +125,23 @@ pub fn hostile(place: &Place, stage: &Stage) -> Result<Tally> {
     run(place, stage, &spec)
 }
 
+/// Damaged images of rext4, and seconds that each has.
+pub fn hostile_images(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let (every, random) = match (stage.kernel, kernel.arch) {
+        ("uml", _) => ("1", "60"),
+        // Detectors and emulated processors are slow.
+        (_, Arch::Um) => ("3", "20"),
+        _ => ("4", "10"),
+    };
+    let lists = place.out.join("suites").join(stage.name);
+    let mut judge = std::process::Command::new(tools::judge(place, "mutants")?);
+    ui::run(judge.arg(&lists).args([every, random, "1"]), "the damaged images cannot be made")?;
+    let mut spec = on(place, stage, &kernel, "hostile-rext4")?.file(lists, "mutants");
+    setting(&mut spec, "SECONDS_EACH", if kernel.arch == Arch::Um { "60" } else { "120" });
+    run(place, stage, &spec)
+}
+
 pub fn journal(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let mut spec = limited(spec(place, &kernel, &["journalfs"], "journal")?, stage);

@@ -130,6 +130,9 @@ pub fn stages() -> Vec<Stage> {
         guest("pjdfstest-rext4-6.1", "6.1", "rext4 -b 1024", "the same with blocks of 1 KiB, 6.1", guest::pjdfstest)
             .after(QEMU),
         guest("work-rext4-6.12", "6.12", "rext4", "git, make, SQLite on rext4", guest::work).after(QEMU).minutes(10),
+        guest("hostile-rext4-6.12", "6.12", "rext4", "damaged images in stock 6.12", guest::hostile_images)
+            .after(QEMU)
+            .minutes(12),
         host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]).minutes(15),
         guest("smoke-uml", "uml", "", "mount, use, unload in user-mode Linux", guest::smoke).after(UML),
         guest("upgrade-uml", "uml", "", "what an upgrade must not touch; upgrades that fail", upgrade::once).after(UML),
@@ -159,6 +162,7 @@ pub fn stages() -> Vec<Stage> {
         guest("fsx-rext4-uml", "uml", "rext4", "fsx: 100,000 operations on rext4", guest::fsx).after(UML),
         guest("fsx-rext4-1k-uml", "uml", "rext4 -b 1024", "the same with blocks of 1 KiB", guest::fsx).after(UML),
         guest("work-rext4-uml", "uml", "rext4", "git, make, SQLite on rext4", guest::work).after(UML),
+        guest("hostile-rext4-uml", "uml", "rext4", "damaged images, checksums right", guest::hostile_images).after(UML),
         host("uml-debug", "user-mode Linux with KASAN, lockdep and kmemleak builds", host::uml_debug)
             .after(&["kernels"])
             .cores(2)
@@ -185,6 +189,14 @@ pub fn stages() -> Vec<Stage> {
             .after(DEBUG),
         guest("pjdfstest-debug", "uml-debug", "memfs", "pjdfstest on memfs", guest::pjdfstest).after(DEBUG),
         guest("fsx-debug", "uml-debug", "bytesfs", "fsx: 10,000 operations", guest::fsx_few).after(DEBUG),
+        guest(
+            "hostile-rext4-debug",
+            "uml-debug",
+            "rext4",
+            "damaged images, under all detectors",
+            guest::hostile_images,
+        )
+        .after(DEBUG),
         host("fuse", "memfs and bytesfs over FUSE: data, panics, unmount", user::fuse).after(FUSE),
         host("fuse-upgrade", "upgrades over FUSE: what survives, what is refused, storms", upgrade::over_fuse)
             .after(FUSE),

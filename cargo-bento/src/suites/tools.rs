@@ -46,6 +46,22 @@ pub fn bentoctl(place: &Place) -> Result<PathBuf> {
     Ok(place.out.with_file_name("debug/bentoctl"))
 }
 
+/// A program of the judges (`tests/judges`).
+pub fn judge(place: &Place, name: &str) -> Result<PathBuf> {
+    let mut cargo = project::cargo();
+    cargo.current_dir(&place.root).args([
+        "build",
+        "--quiet",
+        "-p",
+        "bento-judges",
+        "--no-default-features",
+        "--bin",
+        name,
+    ]);
+    ui::run(&mut cargo, &format!("{name} cannot be built"))?;
+    Ok(place.out.with_file_name("debug").join(name))
+}
+
 /// A registry crate's program, installed once into the cache.
 fn installed(name: &str, version: &str) -> Result<PathBuf> {
     let root = cache::once(&format!("tools/{name}-{version}"), |tmp| {

@@ -162,12 +162,12 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
     }
     let device = cx.device();
     let restart = cx.why() == Why::Restart;
-    let read_only = cx.flags().read_only;
     let start = options.sb.saturating_mul(1024);
     if !restart && [1024, 2048, 4096].into_iter().all(|size| cx.set_block_size(size).is_err()) {
         return Err(cx.refuse(format_args!("the device takes no block size from 1024 to 4096 bytes")));
     }
     let (first, errors, _) = read_super(cx, start)?;
+    let read_only = cx.flags().read_only;
     if !restart && device.block_size() != first.block_size {
         let size = first.block_size;
         cx.set_block_size(size)

@@ -86,16 +86,16 @@ pub fn refuse_features(cx: &MountContext, incompat: u32, ro_compat: u32, read_on
     if unknown != 0 {
         let bit = 1 << unknown.trailing_zeros();
         let name = REFUSED.iter().find(|(known, _)| *known == bit).map_or("unknown", |(_, name)| name);
-        return Err(cx.refuse(format_args!("feature {bit:#x} ({name}) is not supported")));
+        return Err(cx.refuse(format_args!("feature {bit:#x} ({name}) is not supported; mount it as ext4")));
     }
     if ro_compat & ro_compat::BIGALLOC != 0 {
-        return Err(cx.refuse(format_args!("feature bigalloc is not supported")));
+        return Err(cx.refuse(format_args!("feature bigalloc is not supported; mount it as ext4")));
     }
     if let Some((bit, name)) = unwritable(ro_compat)
         && !read_only
     {
-        let what = format_args!("feature {bit:#x} ({name}) cannot be written to; mount read-only with -o ro");
-        return Err(cx.refuse(what));
+        cx.log(format_args!("feature {bit:#x} ({name}) cannot be written to: mounted read-only"));
+        cx.set_read_only();
     }
     Ok(())
 }
@@ -112,10 +112,15 @@ pub fn unwritable(ro_compat: u32) -> Option<Named> {
 
 /// Reads and checks the superblock. `device` is in bytes.
 pub fn parse(cx: &MountContext, raw: &Raw<'_, '_>, device: u64, start: u64) -> Result<Super> {
-    let refuse = |what: core::fmt::Arguments<'_>| Err(cx.refuse(what));
     if raw.u16(sb::MAGIC)? != sb::EXT4_MAGIC {
-        return refuse(format_args!("there is no ext2, ext3 or ext4 superblock"));
+        return Err(cx.refuse(format_args!(
+            "there is no ext2, ext3 or ext4 superblock at byte {start}; if there was one, \
+             `mke2fs -n` says where its copies are, for e2fsck -b or -o ro,sb="
+        )));
     }
+    let refuse = |what: core::fmt::Arguments<'_>| {
+        Err(cx.refuse(format_args!("the superblock at byte {start} says {what}, which cannot be; run e2fsck")))
+    };
     let (compat, incompat, ro_compat) = match raw.u32(sb::REVISION)? {
         0 => (0, 0, 0),
         _ => (raw.u32(sb::COMPAT)?, raw.u32(sb::INCOMPAT)?, raw.u32(sb::RO_COMPAT)?),
@@ -123,10 +128,10 @@ pub fn parse(cx: &MountContext, raw: &Raw<'_, '_>, device: u64, start: u64) -> R
     refuse_features(cx, incompat, ro_compat, cx.flags().read_only)?;
     if ro_compat & ro_compat::METADATA_CSUM != 0 {
         if raw.u8(sb::CHECKSUM_TYPE)? != 1 {
-            return refuse(format_args!("checksums of a kind other than crc32c"));
+            return refuse(format_args!("that checksums are not crc32c"));
         }
         if raw.block.crc32c(!0, raw.at, sb::CHECKSUM)? != raw.u32(sb::CHECKSUM)? {
-            return refuse(format_args!("the superblock's checksum is wrong; run e2fsck"));
+            return Err(cx.refuse(format_args!("the superblock's checksum is wrong (at byte {start}); run e2fsck")));
         }
     }
 
@@ -136,7 +141,7 @@ pub fn parse(cx: &MountContext, raw: &Raw<'_, '_>, device: u64, start: u64) -> R
     }
     let block_size = 1024u32 << log;
     if raw.u32(sb::LOG_CLUSTER_SIZE)? != log {
-        return refuse(format_args!("clusters that are not blocks, without feature bigalloc"));
+        return refuse(format_args!("that clusters are not blocks, without feature bigalloc"));
     }
     let (inode_size, first_inode) = match raw.u32(sb::REVISION)? {
         0 => (128, 11),
@@ -160,7 +165,10 @@ pub fn parse(cx: &MountContext, raw: &Raw<'_, '_>, device: u64, start: u64) -> R
     }
     if blocks > device / u64::from(block_size) {
         let have = device / u64::from(block_size);
-        return refuse(format_args!("{blocks} blocks of {block_size} bytes, but the device has only {have}"));
+        return Err(cx.refuse(format_args!(
+            "{blocks} blocks of {block_size} bytes, but the device has only {have}; \
+             make it as large as it was, or shrink the file system with resize2fs"
+        )));
     }
     let (blocks_per_group, inodes_per_group) = (raw.u32(sb::BLOCKS_PER_GROUP)?, raw.u32(sb::INODES_PER_GROUP)?);
     let bits = block_size * 8;

@@ -537,3 +537,50 @@ fn step(harness: &Harness, model: &mut Model, random: &mut Random) {
         }
     }
 }
+
+/// A byte of the block that a directory's root is.
+fn damage_root(image: &Image, dir: &str, at: usize, value: u8) {
+    let said = image.debugfs(&format!("bmap {dir} 0\n"));
+    let block: u64 = said.lines().find_map(|line| line.trim().parse().ok()).unwrap_or_else(|| panic!("{said}"));
+    let mut bytes = std::fs::read(image.path()).unwrap();
+    bytes[block as usize * 1024 + at] = value;
+    std::fs::write(image.path(), bytes).unwrap();
+}
+
+#[test]
+fn an_index_that_makes_no_sense_is_done_without() {
+    // The version of the hash; levels; the limit of entries.
+    for (at, value) in [(0x1c, 77), (0x1e, 9), (0x20, 1)] {
+        let image = Image::new(&format!("dirs-bad-{at}"), 32, "-t ext4 -b 1024 -N 3000 -O ^metadata_csum");
+        let fs = image.mount();
+        fs.mkdir("/d", 0o755).unwrap();
+        let name = |n: usize| format!("/d/a-name-that-takes-some-room-{n}");
+        for n in 0..300 {
+            fs.write_file(name(n), [1]).unwrap();
+        }
+        fs.unmount().unwrap();
+        damage_root(&image, "/d", at, value);
+        let fs = image.mount();
+        assert_eq!(fs.names_in("/d").unwrap().len(), 300);
+        for n in 0..300 {
+            assert!(fs.exists(name(n)), "{n}");
+        }
+        assert!(!fs.exists("/d/none"));
+        assert!(fs.log().iter().any(|line| line.contains("directory") && line.contains("e2fsck -D")), "{:?}", fs.log());
+        fs.unlink(name(7)).unwrap();
+        assert_eq!(fs.names_in("/d").unwrap().len(), 299);
+        // Whoever adds a name makes it a directory without an index.
+        for n in 300..400 {
+            fs.write_file(name(n), [1]).unwrap();
+        }
+        fs.rename(name(8), name(7)).unwrap();
+        assert_eq!(fs.names_in("/d").unwrap().len(), 399);
+        fs.unmount().unwrap();
+        image.check();
+        let fs = image.mount();
+        assert_eq!(fs.names_in("/d").unwrap().len(), 399);
+        assert_eq!(fs.fileattr("/d").unwrap().0 & 0x1000, 0);
+        fs.unmount().unwrap();
+        image.check();
+    }
+}

@@ -8,7 +8,11 @@ use bento::errno::{Errno, Result};
 use bento::fs::Timestamp;
 use bento_user_shim::{Caller, File, Harness, Task, Times, flags};
 
-use crate::ops::{At, Can, Generator, Name, Op, SLOTS, What};
+use crate::image::{Image, Mutant};
+use crate::ops::{
+    At, COLLAPSE_RANGE, Can, EXCHANGE, Generator, INSERT_RANGE, KEEP_SIZE, Name, Op, PUNCH_HOLE, SLOTS, What,
+    ZERO_RANGE,
+};
 use crate::random::Random;
 use crate::tree::{Answer, Bytes, Node, Sum, Target, Time, Tree, join};
 
@@ -233,21 +237,46 @@ fn contents(task: &Task, path: &[u8], size: u64) -> Result<u64> {
     Ok(sum.value())
 }
 
+/// Names that are looked at.
+const NAMES: u64 = 700;
+
 /// Looks at everything and changes some of it; errors are as good as success.
 pub fn use_it(mount: &Harness, seed: u64) {
     let mut target = InProcess::new(mount);
-    let (mut dirs, mut seen) = (vec![Vec::new()], 0);
+    let mut found = walk(&mut target, seed);
+    let mut random = Random::new(seed);
+    for step in 0..120 {
+        if found.is_empty() {
+            break;
+        }
+        let path = found[random.below(found.len() as u64) as usize].clone();
+        let what = change(&mut random, path, &mut found, step);
+        let _ = target.apply(&Op { uid: 0, what });
+    }
+    let mut generator = Generator::new(seed, Can { tmpfile: false, whiteout: false, ..Can::default() });
+    for _ in 0..150 {
+        let op = generator.make();
+        let answer = target.apply(&op);
+        generator.learn(&op, &answer);
+    }
+    let _ = mount.sync();
+}
+
+/// Lists, and reads a bit of every file. Returns the names found, the root first.
+fn walk(target: &mut InProcess<'_>, seed: u64) -> Vec<Vec<u8>> {
+    let (mut dirs, mut found, mut seen) = (vec![Vec::new()], vec![Vec::new()], 0);
     while let Some(dir) = dirs.pop() {
         let list = What::List { path: Name(dir.clone()) };
         let Ok(Answer::Names(names)) = target.apply(&Op { uid: 0, what: list }) else { continue };
-        for name in names {
+        // Of a large directory not everything.
+        for name in names.iter().step_by(1 + names.len() / 64) {
             let path = join(&dir, &name.0);
-            let name = Name(path.clone());
             seen += 1;
-            if seen > 2000 || path.len() > 4000 {
-                return;
+            if seen > NAMES || path.len() > 4000 {
+                return found;
             }
-            match target.apply(&Op { uid: 0, what: What::Stat { path: name } }) {
+            found.push(path.clone());
+            match target.apply(&Op { uid: 0, what: What::Stat { path: Name(path.clone()) } }) {
                 Ok(Answer::Node(node)) if node.mode & libc::S_IFMT == libc::S_IFDIR => dirs.push(path),
                 Ok(Answer::Node(node)) => {
                     let mut random = Random::new(seed ^ seen);
@@ -260,11 +289,64 @@ pub fn use_it(mount: &Harness, seed: u64) {
             }
         }
     }
-    let mut generator = Generator::new(seed, Can { tmpfile: false, whiteout: false, ..Can::default() });
-    for _ in 0..150 {
-        let op = generator.make();
-        let answer = target.apply(&op);
-        generator.learn(&op, &answer);
+    found
+}
+
+/// Something to do to a file, or in a directory, that is there already.
+fn change(random: &mut Random, path: Vec<u8>, found: &mut Vec<Vec<u8>>, step: u64) -> What {
+    let (seed, new) = (random.word(), join(&path, format!("new-{step}").as_bytes()));
+    let (file, near) = (At::Path(path.clone()), 400 * 1024);
+    match random.below(14) {
+        0 => What::Write { file, offset: random.below(near), len: 1 + random.below(20_000), seed },
+        1 => What::Append { path: Name(path), len: 5000, seed },
+        2 => What::Truncate { file, size: random.below(near) },
+        3 => What::Truncate { file, size: 0 },
+        4 => What::Fallocate {
+            file,
+            mode: [0, KEEP_SIZE | PUNCH_HOLE, ZERO_RANGE, COLLAPSE_RANGE, INSERT_RANGE][random.below(5) as usize],
+            offset: random.below(near) & !4095,
+            len: 1 + random.below(50_000) & !4095,
+        },
+        5 => What::Setxattr { path: Name(path), name: "user.new", len: random.below(600), seed, flags: 0 },
+        6 => What::Removexattr { path: Name(path), name: "user.small" },
+        7 => What::Unlink { path: Name(path) },
+        8 => What::Rmdir { path: Name(path) },
+        9 => {
+            let to = found[random.below(found.len() as u64) as usize].clone();
+            What::Rename { from: Name(path), to: Name(to), flags: [0, EXCHANGE][random.below(2) as usize] }
+        }
+        10 => What::Chmod { path: Name(path), mode: 0o700 },
+        11 => {
+            found.push(new.clone());
+            What::Mkdir { path: Name(new), mode: 0o755 }
+        }
+        12 => What::Link { from: Name(path), to: Name(format!("link-{step}").into_bytes()) },
+        _ => {
+            found.push(new.clone());
+            What::Create { path: Name(new), mode: 0o644, exclusive: false }
+        }
     }
-    let _ = mount.sync();
+}
+
+/// Mounts an image that was damaged, and uses it as `seed` says: whatever it says, nothing panics and nothing leaks.
+/// Was it mounted?
+///
+/// # Panics
+/// When something did.
+pub fn survive<F: bento::fs::FileSystem>(image: &Image, mutant: &Mutant, seed: u64) -> bool {
+    let mut bytes = image.bytes().to_vec();
+    mutant.apply(&mut bytes);
+    let what = &mutant.what;
+    let mount = match Harness::mount_disk::<F>(bento_user_shim::Image::new(bytes), "") {
+        Ok(mount) => mount,
+        Err(error) => {
+            assert!(error.errno != Errno::EIO, "{what:?}: {error:?}");
+            return false;
+        }
+    };
+    use_it(&mount, seed);
+    let report = mount.unmount_and_report().unwrap_or_else(|errno| panic!("{what:?}: not unmounted: {errno}"));
+    assert!(report.panics.is_empty() && !report.poisoned, "{what:?}: {:?}", report.panics);
+    assert_eq!((report.leaked_inodes, report.leaked_allocations), (0, 0), "{what:?}");
+    true
 }

@@ -47,6 +47,13 @@ pub enum Kind {
         block: u64,
     },
     Journal,
+    /// A block of the log that says what lies behind it, what is revoked, or that a transaction is whole.
+    Log,
+    /// What is to be replayed: its checksum is in a tag, at this byte of the image, of the block of the log that names it.
+    Logged {
+        log: usize,
+        tag: usize,
+    },
 }
 
 impl Kind {
@@ -63,6 +70,8 @@ impl Kind {
             Kind::Index { .. } => 7,
             Kind::Xattrs { .. } => 8,
             Kind::Journal => 9,
+            Kind::Log => 10,
+            Kind::Logged { .. } => 11,
         }
     }
 }
@@ -120,6 +129,8 @@ struct Layout {
     journal: u32,
     /// `None`: metadata have no checksums of this kind.
     seed: Option<u32>,
+    /// What those of the log begin with, where it has any (of version 3).
+    log_seed: Option<u32>,
 }
 
 /// crc32c without the inversions at either end.
@@ -147,6 +158,10 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at.saturating_add(4)).map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+}
+
+fn u32_be(bytes: &[u8], at: usize) -> u32 {
+    u32_at(bytes, at).swap_bytes()
 }
 
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
@@ -177,6 +192,7 @@ impl Layout {
             blocks_per_group,
             journal: u32_at(sb, 0xe0),
             seed: (ro_compat & 0x400 != 0).then_some(seed),
+            log_seed: None,
         })
     }
 
@@ -212,7 +228,12 @@ impl Layout {
 
     /// Puts the checksum right.
     fn sum(&self, bytes: &mut [u8], region: Region) {
-        if self.seed.is_some() && region.at + region.len <= bytes.len() {
+        if region.at + region.len > bytes.len() {
+            return;
+        }
+        if let Kind::Log | Kind::Logged { .. } = region.kind {
+            self.sum_of_log(bytes, region);
+        } else if self.seed.is_some() {
             self.sum_of(bytes, region);
         }
     }
@@ -287,8 +308,28 @@ impl Layout {
                     put(bytes, at + 0xfc, &sum.to_be_bytes());
                 }
             }
+            Kind::Log | Kind::Logged { .. } => {}
         }
         Some(())
+    }
+
+    /// The same of what lies in the log, which has checksums of its own, big-endian.
+    fn sum_of_log(&self, bytes: &mut [u8], Region { kind, at, len }: Region) -> Option<()> {
+        let seed = self.log_seed?;
+        match kind {
+            Kind::Logged { log, tag } => {
+                let sum = crc32c(crc32c(seed, bytes.get(log + 8..log + 12)?), &bytes[at..at + len]);
+                put(bytes, tag + 12, &sum.to_be_bytes());
+                self.sum_of_log(bytes, Region { kind: Kind::Log, at: log, len: self.block })
+            }
+            _ => {
+                let field = if u32_be(bytes, at + 4) == 2 { 16 } else { len - 4 };
+                put(bytes, at + field, &[0; 4]);
+                let sum = crc32c(seed, &bytes[at..at + len]);
+                put(bytes, at + field, &sum.to_be_bytes());
+                Some(())
+            }
+        }
     }
 }
 
@@ -300,7 +341,7 @@ impl Image {
     /// What is missing to make it an ext4 image.
     pub fn new(bytes: Vec<u8>) -> Result<Image, String> {
         let layout = Layout::of(&bytes)?;
-        let mut image = Image { bytes, layout, regions: Vec::new(), classes: vec![Vec::new(); 10] };
+        let mut image = Image { bytes, layout, regions: Vec::new(), classes: vec![Vec::new(); 12] };
         image.add(Kind::Superblock, 1024, 1024);
         for group in 0..layout.groups {
             image.group(group);
@@ -309,6 +350,7 @@ impl Image {
             let (runs, _) = image.runs(layout.journal);
             if let Some((_, first, _)) = runs.first() {
                 image.add(Kind::Journal, layout.byte(*first), 1024);
+                image.log(&runs);
             }
         }
         Ok(image)
@@ -316,6 +358,10 @@ impl Image {
 
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    pub fn block_size(&self) -> usize {
+        self.layout.block
     }
 
     pub fn regions(&self) -> &[Region] {
@@ -348,6 +394,41 @@ impl Image {
             if used && self.classes[4].len() < INODES {
                 self.inode(group * layout.inodes_per_group + index + 1);
             }
+        }
+    }
+
+    /// What a journal holds that was not emptied, as far as it goes on.
+    fn log(&mut self, runs: &[Run]) {
+        let block = self.layout.block;
+        let place = |logical: u64| {
+            let run = runs.iter().find(|(first, _, count)| (*first..first + count).contains(&logical))?;
+            Some(self.layout.byte(run.1 + (logical - run.0)))
+        };
+        let Some(journal) = place(0) else { return };
+        let (incompat, mut at) = (u32_be(&self.bytes, journal + 0x28), u64::from(u32_be(&self.bytes, journal + 0x1c)));
+        let Some(uuid) = self.bytes.get(journal + 0x30..journal + 0x40) else { return };
+        let log_seed = (incompat & 0x10 != 0).then(|| crc32c(!0, uuid));
+        let mut found = Vec::new();
+        while at != 0
+            && let Some(log) = place(at)
+            && u32_be(&self.bytes, log) == 0xc03b_3998
+        {
+            found.push((Kind::Log, log));
+            at += 1;
+            let mut tag = log + 12;
+            while u32_be(&self.bytes, log + 4) == 1 && incompat & 0x10 != 0 && tag + 16 <= log + block {
+                let flags = u32_be(&self.bytes, tag + 4);
+                found.extend(place(at).map(|data| (Kind::Logged { log, tag }, data)));
+                at += 1;
+                tag += if flags & 2 == 0 { 32 } else { 16 };
+                if flags & 8 != 0 {
+                    break;
+                }
+            }
+        }
+        self.layout.log_seed = log_seed;
+        for (kind, at) in found {
+            self.add(kind, at, block);
         }
     }
 

@@ -3,6 +3,7 @@
 //! ([`ops`], and the program `differ`), and what must be there after a crash ([`ace`]). Each is random by a seed, which is printed: the same seed is the same run.
 
 pub mod ace;
+pub mod corpus;
 #[cfg(feature = "harness")]
 pub mod harness;
 pub mod image;

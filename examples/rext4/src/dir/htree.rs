@@ -38,7 +38,7 @@ struct Frame<'call> {
 }
 
 /// The way from the root to a leaf.
-struct Path<'call> {
+pub(super) struct Path<'call> {
     frames: [Option<Frame<'call>>; DEPTH],
     depth: usize,
     hasher: Hasher,
@@ -81,6 +81,10 @@ impl<'call> Path<'call> {
         self.frames.get_mut(level).and_then(Option::as_mut).ok_or(Errno::EUCLEAN)
     }
 
+    pub(super) fn hasher(&self) -> Hasher {
+        self.hasher
+    }
+
     fn last(&mut self) -> Result<&mut Frame<'call>> {
         self.frame(self.depth.saturating_sub(1))
     }
@@ -88,7 +92,7 @@ impl<'call> Path<'call> {
 
 /// A name in a listing: where it stands, and its position ([`position`]).
 #[derive(Clone, Copy)]
-struct Listed {
+pub(super) struct Listed {
     key: u64,
     logical: u32,
     at: u32,
@@ -110,11 +114,10 @@ impl<'call> Dir<'_, 'call> {
         let block = self.read(logical, Role::Index(base))?;
         let (limit, count) = (block.get::<u16>(base)?.into(), block.get::<u16>(base + 2)?.into());
         if limit != self.limit(base) || count == 0 || count > limit {
-            let ino = self.ip.ino;
-            return Err(self.corrupt(format_args!(
-                "directory {ino}: block {logical} has {count} index entries of {limit}, which are {}",
-                self.limit(base)
-            )));
+            let most = self.limit(base);
+            return Err(
+                self.bad_index(format_args!("block {logical} has {count} index entries of {limit}, not {most}"))
+            );
         }
         Ok(Frame { block, base, count, limit, at: 0 })
     }
@@ -124,7 +127,7 @@ impl<'call> Dir<'_, 'call> {
     }
 
     /// The root, and what it says.
-    fn root(&self) -> Result<Path<'call>> {
+    pub(super) fn root(&self) -> Result<Path<'call>> {
         let root = self.node(0, ROOT)?;
         let [version, len, levels, flags] = root.block.get::<[u8; 4]>(INFO + 4)?;
         let reserved: u32 = root.block.get(INFO)?;
@@ -135,10 +138,8 @@ impl<'call> Dir<'_, 'call> {
                 Ok(Path { frames: [Some(root), None, None], depth, hasher })
             }
             _ => {
-                let ino = self.ip.ino;
-                Err(self.corrupt(format_args!(
-                    "directory {ino}: an index with hash version {version}, {levels} levels, flags {flags:#x}"
-                )))
+                let what = format_args!("an index with hash version {version}, {levels} levels, flags {flags:#x}");
+                Err(self.bad_index(what))
             }
         }
     }
@@ -474,7 +475,7 @@ impl<'call> Dir<'_, 'call> {
     }
 
     /// Notes the names of a leaf.
-    fn list(&self, block: &Block<'_>, logical: u32, hasher: &Hasher, list: &mut Vec<Listed>) -> Result<()> {
+    pub(super) fn list(&self, block: &Block<'_>, logical: u32, hasher: &Hasher, list: &mut Vec<Listed>) -> Result<()> {
         let end = self.end();
         list.try_reserve(end / 2 / entry::room(1))?;
         let (mut at, mut bytes) = (0, [0; 255]);
@@ -494,7 +495,7 @@ impl<'call> Dir<'_, 'call> {
     /// Hands on what is at `pos` or behind it; false when there was no more room.
     ///
     /// Names with the same two hashes follow one another at positions of their own, counted from the hash they share.
-    fn emit_listed(&self, list: &mut [Listed], pos: u64, out: &mut DirEmitter) -> Result<bool> {
+    pub(super) fn emit_listed(&self, list: &mut [Listed], pos: u64, out: &mut DirEmitter) -> Result<bool> {
         sort_by_key(list, |name| (name.key, name.logical, name.at));
         let mut held: Option<(u32, Block<'call>)> = None;
         let mut next = 0;

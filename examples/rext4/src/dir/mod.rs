@@ -2,12 +2,14 @@
 //! Directories: names and what they stand for, in blocks ([`entry`]) that are read one after the other ([`linear`]) or
 //! found through an index of hashes ([`htree`]).
 //!
-//! An index that contradicts itself is `EUCLEAN`, for readers too; what it points to is not searched without it.
+//! An index whose nodes cannot be what they are is done without, as ext4 does: readers look at every block, and who adds a
+//! name gives it up, where no checksums say that somebody meant it.
 
 mod entry;
 pub mod hash;
 mod htree;
 mod linear;
+mod unindexed;
 
 use core::cell::Cell;
 
@@ -35,6 +37,12 @@ pub struct Dir<'a, 'call> {
     /// So many it has.
     blocks: u32,
     indexed: bool,
+    /// The index was found to make no sense.
+    bad_index: Cell<bool>,
+    /// And is given up.
+    unindexed: bool,
+    /// The position behind what was listed last.
+    reached: Cell<u64>,
     /// Blocks that it and its extent tree have got since.
     added: u32,
     /// Where its blocks lie, as far as was asked last.
@@ -67,7 +75,18 @@ impl<'a, 'call> Dir<'a, 'call> {
             return Err(fs.corrupt(device, format_args!("inode {ino}: a directory with flags {flags:#x}")));
         }
         let blocks = u32::try_from(ip.len()? / u64::from(fs.sb.block_size)).unwrap_or(u32::MAX);
-        Ok(Dir { fs, device, ip, blocks, indexed, added: 0, run: Cell::new(Run::default()) })
+        Ok(Dir {
+            fs,
+            device,
+            ip,
+            blocks,
+            indexed,
+            bad_index: Cell::new(false),
+            unindexed: false,
+            reached: Cell::new(0),
+            added: 0,
+            run: Cell::new(Run::default()),
+        })
     }
 
     /// What a directory's attributes become when its entries have changed.
@@ -80,6 +99,8 @@ impl<'a, 'call> Dir<'a, 'call> {
         }
         if self.indexed {
             attr.flags |= inode::FLAG_INDEX;
+        } else if self.unindexed {
+            attr.flags &= !inode::FLAG_INDEX;
         }
     }
 
@@ -228,7 +249,13 @@ impl<'a, 'call> Dir<'a, 'call> {
 
     /// Looks for `name`.
     pub fn find(&self, name: &[u8]) -> Result<Option<Found<'call>>> {
-        if self.indexed { self.find_indexed(name) } else { self.find_linear(name) }
+        if !self.indexed {
+            return self.find_linear(name);
+        }
+        match self.find_indexed(name) {
+            Err(_) if self.bad_index.get() => self.find_without(name),
+            found => found,
+        }
     }
 
     /// The same when it has to be there, and stand for `ino`.
@@ -250,7 +277,13 @@ impl<'a, 'call> Dir<'a, 'call> {
     /// Adds a name, which is not there.
     pub fn add(&mut self, txn: &Txn<'call>, name: &[u8], ino: u32, file_type: FileType) -> Result<()> {
         let kind = self.kind_of(file_type);
-        if self.indexed { self.add_indexed(txn, name, ino, kind) } else { self.add_linear(txn, name, ino, kind) }
+        if self.indexed {
+            match self.add_indexed(txn, name, ino, kind) {
+                Err(_) if self.bad_index.get() => self.give_up_index(txn)?,
+                added => return added,
+            }
+        }
+        self.add_linear(txn, name, ino, kind)
     }
 
     /// The type byte of an entry.
@@ -381,7 +414,10 @@ impl<'a, 'call> Dir<'a, 'call> {
     pub fn iterate(&self, pos: u64, entries: &mut DirEmitter) -> Result<()> {
         // Positions in a directory that gets its index while it is read mean the same before and after.
         if self.indexed || self.blocks == 1 && self.fs.sb.has_compat(compat::DIR_INDEX) {
-            self.iterate_hashed(pos, entries)
+            match self.iterate_hashed(pos, entries) {
+                Err(_) if self.bad_index.get() => self.iterate_without(pos.max(self.reached.get()), entries),
+                listed => listed,
+            }
         } else {
             self.iterate_linear(pos, entries)
         }
@@ -404,7 +440,11 @@ impl<'a, 'call> Dir<'a, 'call> {
             }
         };
         let ino = Ino::new(ino.into()).ok_or(Errno::EUCLEAN)?;
-        Ok(out.emit(Name::new(name), ino, file_type, next))
+        let more = out.emit(Name::new(name), ino, file_type, next);
+        if more {
+            self.reached.set(next);
+        }
+        Ok(more)
     }
 
     /// Starts reading `count` blocks from `logical` on.

@@ -115,6 +115,15 @@ impl Image {
         assert_eq!(code, Some(0), "{}: {text}\n{log}", self.what);
     }
 
+    /// Has `debugfs` change it, by commands in lines.
+    pub fn change(&self, commands: &str) {
+        let script = self.path.with_extension("commands");
+        fs::write(&script, commands).unwrap();
+        let (code, text) = run(Command::new("debugfs").arg("-w").arg("-f").arg(&script).arg(&self.path));
+        fs::remove_file(&script).unwrap();
+        assert_eq!(code, Some(0), "{}: {text}", self.what);
+    }
+
     /// What `debugfs` says to a command.
     pub fn debugfs(&self, command: &str) -> String {
         run(Command::new("debugfs").args(["-R", command]).arg(&self.path)).1
