@@ -209,6 +209,9 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
     fs.orphan_file(cx)?;
     if restart {
         fs.load_orphans(device)?;
+        // As the mount found it; without a journal that is not known any more, and e2fsck may as well have a look.
+        let state: u16 = fs.super_block(device)?.get(fs.sb.super_at(sb::STATE))?;
+        fs.settings.state.store(state.into(), Ordering::Relaxed);
     }
 
     cx.set_root(Ino::new(crate::disk::inode::ROOT.into()).unwrap_or(Ino::ROOT));
