@@ -197,6 +197,11 @@ int bento_remount(struct bento_super *bs, struct bento_epoch *epoch,
 		return err;
 	args = bento_mount_ask(bs, options, BENTO_WHY_RESTART);
 	bs->disk.sums_added = 0;
+	/* A new instance cannot know which blocks are free only from the commit
+	 * on: then none is. Nobody is inside, so no handle holds it up. An error
+	 * is the journal's end, and nothing is written after that. */
+	if (bs->disk.journal)
+		bento_journal_sync(bs, true);
 	err = bento_errno(bento_direct(bs, epoch, BENTO_OP_mount, &args, kc));
 	kfree(options);
 	epoch->instance = args.instance;

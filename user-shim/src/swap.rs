@@ -548,6 +548,9 @@ impl Super {
         let mut args = self.mount_args(&options, abi::BENTO_WHY_RESTART);
         if let Some(device) = &self.device {
             device.sums_again();
+            // A new instance cannot know which blocks are free only from the commit on: then none is. An error is the
+            // journal's end, and nothing is written after that.
+            let _ = device.journal.commit_all(device);
         }
         self.forget_last_error();
         let answer = self.run(&code, Op::mount, |ops| ops.mount, &Caller::ROOT, &mut args);

@@ -9,7 +9,6 @@ use bento::prelude::*;
 
 use crate::alloc::Groups;
 use crate::disk::{INODE_UNINIT, Super, compat, incompat, ro_compat, superblock as sb};
-use crate::orphan::Orphans;
 use crate::superblock::{Raw, parse, unwritable};
 use crate::txn::Txn;
 use crate::{Rext4, journal, node};
@@ -191,8 +190,7 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
         has_journal: first.journal_inode != 0 && !options.no_journal(),
     };
     let groups = Groups::new(first.groups)?;
-    let shared_xattrs = Mutex::default();
-    let mut fs = Rext4 { groups, sb: first, orphans: Orphans::default(), settings, shared_xattrs };
+    let mut fs = Rext4::new(first, groups, settings);
     if fs.sb.checksums() {
         let at = fs.sb.super_offset;
         fs.settings.super_sum = Some(cx.add_checksum(at, sb::CHECKSUM as u32, at + sb::CHECKSUM as u32, !0, false)?);
@@ -211,6 +209,9 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
     fs.orphan_file(cx)?;
     if restart {
         fs.load_orphans(device)?;
+        // As the mount found it; without a journal that is not known any more, and e2fsck may as well have a look.
+        let state: u16 = fs.super_block(device)?.get(fs.sb.super_at(sb::STATE))?;
+        fs.settings.state.store(state.into(), Ordering::Relaxed);
     }
 
     cx.set_root(Ino::new(crate::disk::inode::ROOT.into()).unwrap_or(Ino::ROOT));

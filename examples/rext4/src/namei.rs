@@ -8,6 +8,7 @@ use bento::prelude::*;
 use crate::dir::{ADD_CREDITS, APPEND_CREDITS, Dir};
 use crate::disk::{Ip, incompat, inode, ro_compat};
 use crate::map;
+use crate::own;
 use crate::txn::Txn;
 use crate::xattr;
 use crate::{Node, Rext4};
@@ -134,7 +135,7 @@ struct Made<'call> {
 }
 
 /// Takes a free inode for `new` and fills it, but for its attributes.
-fn make<'c>(txn: &Txn<'c>, dir: &Ip<'c>, new: &NewInode<Rext4>) -> Result<Made<'c>> {
+fn make<'c>(txn: &Txn<'c>, cx: &Context<Rext4>, dir: &Ip<'c>, new: &NewInode<Rext4>) -> Result<Made<'c>> {
     let (sb, kind) = (&txn.fs.sb, new.file_type());
     let ip = txn.allocate_inode(dir.ino, kind == FileType::Directory)?;
     let zeroes = [0; 128];
@@ -155,7 +156,7 @@ fn make<'c>(txn: &Txn<'c>, dir: &Ip<'c>, new: &NewInode<Rext4>) -> Result<Made<'
         begin_map(txn, &ip)?;
     }
     let project = txn.fs.project_rule(dir)?.unwrap_or(0);
-    let blocks = xattr::create(txn, &ip, new)?;
+    let blocks = xattr::create(txn, &ip, new, own::of_new(txn.fs, cx, kind))?;
     Ok(Made { ip, project, size: 0, blocks })
 }
 
@@ -204,7 +205,7 @@ fn make_named<'c>(
     let _lock = txn.tx.lock(&dir.map)?;
     let dp = fs.ip(device, number(dir)?)?;
     let mut parent = Dir::new(fs, device, &dp)?;
-    let mut made = make(&txn, &dp, &new)?;
+    let mut made = make(&txn, cx, &dp, &new)?;
     fill(&txn, &parent, &mut made)?;
     let kind = new.file_type();
     parent.add(&txn, name.as_bytes(), made.ip.ino, kind)?;
@@ -377,7 +378,7 @@ pub fn tmpfile<'c>(
     let device = cx.device();
     let txn = Txn::begin(fs, device, INODE + ORPHAN)?;
     let dp = fs.ip(device, number(dir)?)?;
-    let made = make(&txn, &dp, &new)?;
+    let made = make(&txn, cx, &dp, &new)?;
     txn.orphan_add(&made.ip)?;
     made.finish(&txn, &new, 0)?;
     let ino = made.ino()?;
@@ -520,7 +521,7 @@ pub fn rename<'c>(fs: &'c Rext4, cx: &'c Context<Rext4>, rename: Rename<'c, Rext
         }
         match &whiteout {
             Some(whiteout) => {
-                let made = make(&txn, &op, whiteout)?;
+                let made = make(&txn, cx, &op, whiteout)?;
                 put_device(&txn, &made.ip, (whiteout.file_type(), whiteout.rdev()))?;
                 old.replace(&txn, &found, made.ip.ino, whiteout.file_type())?;
                 made.finish(&txn, whiteout, 1)?;

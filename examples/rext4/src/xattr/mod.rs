@@ -12,6 +12,7 @@ use bento::prelude::*;
 use crate::Rext4;
 use crate::disk::{Ip, compat, incompat, inode};
 use crate::map;
+use crate::own;
 use crate::txn::Txn;
 
 use area::{Area, Broken, Head, Item};
@@ -185,7 +186,9 @@ fn list(area: &Area<'_, '_>, names: &mut XattrList) -> Result<(), Broken> {
             let (before, behind) = whole.split_at_mut(prefix.len());
             before.copy_from_slice(prefix);
             behind.copy_from_slice(name);
-            names.add(Name::new(whole));
+            if !own::is(whole) {
+                names.add(Name::new(whole));
+            }
         }
         Ok(None::<()>)
     })
@@ -203,12 +206,18 @@ pub fn setxattr<'c>(
     if !fs.sb.has_compat(compat::EXT_ATTR) {
         return Err(Errno::EOPNOTSUPP);
     }
+    if own::is(name.as_bytes()) {
+        return Err(Errno::EPERM);
+    }
     let (index, name) = split(name)?;
     let disk = to_disk(index, value)?;
     change(fs, cx, inode, index, name, Some(disk.as_deref().unwrap_or(value)), flags)
 }
 
 pub fn removexattr<'c>(fs: &'c Rext4, cx: &'c Context<Rext4>, inode: &'c Inode<Rext4>, name: &Name) -> Result<()> {
+    if own::is(name.as_bytes()) {
+        return Err(Errno::EPERM);
+    }
     let (index, name) = split(name)?;
     change(fs, cx, inode, index, name, None, REPLACE)
 }
@@ -289,9 +298,16 @@ fn change<'c>(
 }
 
 /// Stores what a new inode is born with. So many blocks that took.
-pub fn create<'c>(txn: &Txn<'c>, ip: &Ip<'c>, new: &NewInode<Rext4>) -> Result<u32> {
+pub fn create<'c>(
+    txn: &Txn<'c>,
+    ip: &Ip<'c>,
+    new: &NewInode<Rext4>,
+    own: Option<(&'static [u8], Vec<u8>)>,
+) -> Result<u32> {
     let mut values = Vec::new();
-    for (name, value) in new.xattrs() {
+    // After the others, which are asked for more often.
+    let own = own.as_ref().map(|(name, value)| (Name::new(name), value.as_slice()));
+    for (name, value) in new.xattrs().chain(own) {
         let (index, name) = split(name)?;
         values.try_reserve(1)?;
         values.push((index, name, value, to_disk(index, value)?));
