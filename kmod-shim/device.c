@@ -182,10 +182,10 @@ void bento_block_lend(struct bento_kcall *kc, struct buffer_head *bh,
 	};
 }
 
-s32 bento_block_read(struct bento_call *call, u64 number, struct bento_block *out)
+/* The buffer of a block, whatever is in it. */
+static int bento_block_buffer(struct bento_call *call, u64 number,
+			      struct buffer_head **out)
 {
-	struct bento_kcall *kc = container_of(call, struct bento_kcall, pub);
-	struct buffer_head *bh;
 	int err;
 
 	if (unlikely(!bento_extents(call->sb)))
@@ -193,29 +193,76 @@ s32 bento_block_read(struct bento_call *call, u64 number, struct bento_block *ou
 	err = bento_block_range(call, number, 1);
 	if (unlikely(err))
 		return err;
-	bh = sb_getblk(call->sb->sb, number);
-	if (unlikely(!bh))
+	*out = sb_getblk(call->sb->sb, number);
+	return likely(*out) ? 0 : -ENOMEM;
+}
+
+/* From the device, after the neighbours that are to be on the way as well. */
+static noinline int bento_block_fetch(struct bento_call *call, struct buffer_head *bh,
+				      u64 first, u32 count)
+{
+	if (bento_stack_short_io(call))
 		return -ENOMEM;
+	if (count)
+		bento_block_ahead(call, first, count);
+	/* What was verified is not what is read now. */
+	clear_bit(BENTO_BH_CHECKED, &bh->b_state);
+	if (bh_read(bh, REQ_META | REQ_PRIO) >= 0)
+		return 0;
+	if (___ratelimit(&call->sb->log_limit, "bento_block_read"))
+		bento_msg(call->sb, KERN_ERR, "%s: block %llu cannot be read",
+			  bento_op_names[call->op], (u64)bh->b_blocknr);
+	return -EIO;
+}
+
+s32 bento_block_read_near(struct bento_call *call, u64 number, u64 first, u32 count,
+			  struct bento_block *out)
+{
+	struct bento_kcall *kc = container_of(call, struct bento_kcall, pub);
+	struct buffer_head *bh;
+	int err = bento_block_buffer(call, number, &bh);
+
+	if (unlikely(err))
+		return err;
 	if (unlikely(!buffer_uptodate(bh))) {
-		if (bento_stack_short_io(call)) {
+		err = bento_block_fetch(call, bh, first, count);
+		if (err) {
 			brelse(bh);
-			return -ENOMEM;
-		}
-		/* What was verified is not what is read now. */
-		clear_bit(BENTO_BH_CHECKED, &bh->b_state);
-		if (bh_read(bh, REQ_META | REQ_PRIO) < 0) {
-			brelse(bh);
-			if (___ratelimit(&call->sb->log_limit, "bento_block_read"))
-				bento_msg(call->sb, KERN_ERR,
-					  "%s: block %llu cannot be read",
-					  bento_op_names[call->op], number);
-			return -EIO;
+			return err;
 		}
 	}
 	bento_block_lend(kc, bh, out);
 	return 0;
 }
+EXPORT_SYMBOL_GPL(bento_block_read_near);
+
+s32 bento_block_read(struct bento_call *call, u64 number, struct bento_block *out)
+{
+	return bento_block_read_near(call, number, 0, 0, out);
+}
 EXPORT_SYMBOL_GPL(bento_block_read);
+
+s32 bento_block_blank(struct bento_call *call, u64 number, struct bento_block *out)
+{
+	struct bento_kcall *kc = container_of(call, struct bento_kcall, pub);
+	struct buffer_head *bh;
+	int err = bento_block_buffer(call, number, &bh);
+
+	if (unlikely(err))
+		return err;
+	if (!buffer_uptodate(bh)) {
+		lock_buffer(bh);
+		if (!buffer_uptodate(bh)) {
+			memset(bh->b_data, 0, bh->b_size);
+			clear_bit(BENTO_BH_CHECKED, &bh->b_state);
+			set_buffer_uptodate(bh);
+		}
+		unlock_buffer(bh);
+	}
+	bento_block_lend(kc, bh, out);
+	return 0;
+}
+EXPORT_SYMBOL_GPL(bento_block_blank);
 
 /* Before the journal is open, what was verified may be replayed over. */
 void bento_block_checked(struct bento_call *call, u32 slot)

@@ -100,10 +100,20 @@ static struct dentry *bento_get_parent(struct dentry *child)
 	return d_obtain_alias(parent);
 }
 
+/* nfsd: what it has done to the inode is to be durable. */
+static int bento_commit_metadata(struct inode *inode)
+{
+	int err = sync_inode_metadata(inode, 1);
+
+	return err ?: bento_journal_wait(inode, false);
+}
+
 void bento_fill_export(struct bento_super *bs, struct export_operations *ops)
 {
 	ops->encode_fh = bento_encode_fh;
 	ops->fh_to_dentry = bento_fh_to_dentry;
 	ops->fh_to_parent = bento_fh_to_parent;
 	ops->get_parent = bento_get_parent;
+	if (bento_extents(bs))
+		ops->commit_metadata = bento_commit_metadata;
 }

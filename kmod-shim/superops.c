@@ -51,13 +51,9 @@ static int bento_write_inode(struct inode *inode, struct writeback_control *wbc)
 		.flags = wbc->sync_mode == WB_SYNC_ALL,
 	};
 
-	int err = bento_errno(bento_call(bento_isb(inode), write_inode, &args));
-
-	/* Whoever wants it done now, sync apart, which waits for all at once. */
-	if (!err && bento_extents(bento_isb(inode)) &&
-	    wbc->sync_mode == WB_SYNC_ALL && !wbc->for_sync)
-		err = bento_journal_wait(inode, false);
-	return err;
+	/* Into the journal: who wants it on the device (fsync, sync, nfsd) waits
+	 * for that once, when all of it is there. */
+	return bento_errno(bento_call(bento_isb(inode), write_inode, &args));
 }
 
 static void bento_limit_statfs(struct bento_super *bs, struct kstatfs *st)

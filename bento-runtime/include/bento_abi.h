@@ -20,7 +20,7 @@
 #endif
 
 #define BENTO_ABI_MAGIC 0x31544e42u /* "BNT1" */
-#define BENTO_ABI_VERSION 3u
+#define BENTO_ABI_VERSION 4u
 
 #define BENTO_NAME_MAX 255u
 #define BENTO_XATTR_SIZE_MAX 65536u
@@ -709,6 +709,14 @@ int32_t bento_device_block_size(struct bento_call *call, uint32_t size);
 /* 0, -EIO, -EUCLEAN for a number past the end. */
 int32_t bento_block_read(struct bento_call *call, uint64_t number,
 			 struct bento_block *out);
+/* The same for one of a table, of which `count` blocks from `first` on will be wanted
+ * soon: when this one has to be read, reading them starts as well. */
+int32_t bento_block_read_near(struct bento_call *call, uint64_t number,
+			      uint64_t first, uint32_t count,
+			      struct bento_block *out);
+/* The same for one that holds nothing: zeroes, unless it is cached. */
+int32_t bento_block_blank(struct bento_call *call, uint64_t number,
+			  struct bento_block *out);
 /* In a transaction: not read but zeroed, with write access. */
 int32_t bento_block_new(struct bento_call *call, uint64_t number,
 			struct bento_block *out);
@@ -852,6 +860,8 @@ struct bento_host {
 	__typeof__(bento_device) *device;
 	__typeof__(bento_device_block_size) *device_block_size;
 	__typeof__(bento_block_read) *block_read;
+	__typeof__(bento_block_read_near) *block_read_near;
+	__typeof__(bento_block_blank) *block_blank;
 	__typeof__(bento_block_new) *block_new;
 	__typeof__(bento_block_put) *block_put;
 	__typeof__(bento_block_checked) *block_checked;

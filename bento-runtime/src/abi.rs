@@ -4,7 +4,7 @@
 // Generated from include/bento_abi.h by tests/tests/abi_bindings.rs; do not edit.
 
 pub const BENTO_ABI_MAGIC: u32 = 827608642;
-pub const BENTO_ABI_VERSION: u32 = 3;
+pub const BENTO_ABI_VERSION: u32 = 4;
 pub const BENTO_NAME_MAX: u32 = 255;
 pub const BENTO_XATTR_SIZE_MAX: u32 = 65536;
 pub const BENTO_ROOT_INO: u32 = 1;
@@ -2187,6 +2187,22 @@ unsafe extern "C" {
     ) -> i32;
 }
 unsafe extern "C" {
+    pub fn bento_block_read_near(
+        call: *mut bento_call,
+        number: u64,
+        first: u64,
+        count: u32,
+        out: *mut bento_block,
+    ) -> i32;
+}
+unsafe extern "C" {
+    pub fn bento_block_blank(
+        call: *mut bento_call,
+        number: u64,
+        out: *mut bento_block,
+    ) -> i32;
+}
+unsafe extern "C" {
     pub fn bento_block_new(
         call: *mut bento_call,
         number: u64,
@@ -2522,6 +2538,22 @@ pub struct bento_host {
             arg3: *mut bento_block,
         ) -> i32,
     >,
+    pub block_read_near: ::core::option::Option<
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: u64,
+            arg3: u64,
+            arg4: u32,
+            arg5: *mut bento_block,
+        ) -> i32,
+    >,
+    pub block_blank: ::core::option::Option<
+        unsafe extern "C" fn(
+            arg1: *mut bento_call,
+            arg2: u64,
+            arg3: *mut bento_block,
+        ) -> i32,
+    >,
     pub block_new: ::core::option::Option<
         unsafe extern "C" fn(
             arg1: *mut bento_call,
@@ -2594,7 +2626,7 @@ pub struct bento_host {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 416usize];
+    ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 432usize];
     ["Alignment of bento_host"][::core::mem::align_of::<bento_host>() - 8usize];
     [
         "Offset of field: bento_host::size",
@@ -2699,65 +2731,71 @@ const _: () = {
         "Offset of field: bento_host::block_read",
     ][::core::mem::offset_of!(bento_host, block_read) - 248usize];
     [
+        "Offset of field: bento_host::block_read_near",
+    ][::core::mem::offset_of!(bento_host, block_read_near) - 256usize];
+    [
+        "Offset of field: bento_host::block_blank",
+    ][::core::mem::offset_of!(bento_host, block_blank) - 264usize];
+    [
         "Offset of field: bento_host::block_new",
-    ][::core::mem::offset_of!(bento_host, block_new) - 256usize];
+    ][::core::mem::offset_of!(bento_host, block_new) - 272usize];
     [
         "Offset of field: bento_host::block_put",
-    ][::core::mem::offset_of!(bento_host, block_put) - 264usize];
+    ][::core::mem::offset_of!(bento_host, block_put) - 280usize];
     [
         "Offset of field: bento_host::block_checked",
-    ][::core::mem::offset_of!(bento_host, block_checked) - 272usize];
+    ][::core::mem::offset_of!(bento_host, block_checked) - 288usize];
     [
         "Offset of field: bento_host::block_ahead",
-    ][::core::mem::offset_of!(bento_host, block_ahead) - 280usize];
+    ][::core::mem::offset_of!(bento_host, block_ahead) - 296usize];
     [
         "Offset of field: bento_host::blocks_zero",
-    ][::core::mem::offset_of!(bento_host, blocks_zero) - 288usize];
+    ][::core::mem::offset_of!(bento_host, blocks_zero) - 304usize];
     [
         "Offset of field: bento_host::crc32c",
-    ][::core::mem::offset_of!(bento_host, crc32c) - 296usize];
+    ][::core::mem::offset_of!(bento_host, crc32c) - 312usize];
     [
         "Offset of field: bento_host::journal_open",
-    ][::core::mem::offset_of!(bento_host, journal_open) - 304usize];
+    ][::core::mem::offset_of!(bento_host, journal_open) - 320usize];
     [
         "Offset of field: bento_host::checksum_add",
-    ][::core::mem::offset_of!(bento_host, checksum_add) - 312usize];
+    ][::core::mem::offset_of!(bento_host, checksum_add) - 328usize];
     [
         "Offset of field: bento_host::tx_begin",
-    ][::core::mem::offset_of!(bento_host, tx_begin) - 320usize];
+    ][::core::mem::offset_of!(bento_host, tx_begin) - 336usize];
     [
         "Offset of field: bento_host::tx_extend",
-    ][::core::mem::offset_of!(bento_host, tx_extend) - 328usize];
+    ][::core::mem::offset_of!(bento_host, tx_extend) - 344usize];
     [
         "Offset of field: bento_host::tx_write",
-    ][::core::mem::offset_of!(bento_host, tx_write) - 336usize];
+    ][::core::mem::offset_of!(bento_host, tx_write) - 352usize];
     [
         "Offset of field: bento_host::tx_undo_room",
-    ][::core::mem::offset_of!(bento_host, tx_undo_room) - 344usize];
+    ][::core::mem::offset_of!(bento_host, tx_undo_room) - 360usize];
     [
         "Offset of field: bento_host::tx_forget",
-    ][::core::mem::offset_of!(bento_host, tx_forget) - 352usize];
+    ][::core::mem::offset_of!(bento_host, tx_forget) - 368usize];
     [
         "Offset of field: bento_host::tx_inode",
-    ][::core::mem::offset_of!(bento_host, tx_inode) - 360usize];
+    ][::core::mem::offset_of!(bento_host, tx_inode) - 376usize];
     [
         "Offset of field: bento_host::tx_claim",
-    ][::core::mem::offset_of!(bento_host, tx_claim) - 368usize];
+    ][::core::mem::offset_of!(bento_host, tx_claim) - 384usize];
     [
         "Offset of field: bento_host::tx_release",
-    ][::core::mem::offset_of!(bento_host, tx_release) - 376usize];
+    ][::core::mem::offset_of!(bento_host, tx_release) - 392usize];
     [
         "Offset of field: bento_host::tx_id",
-    ][::core::mem::offset_of!(bento_host, tx_id) - 384usize];
+    ][::core::mem::offset_of!(bento_host, tx_id) - 400usize];
     [
         "Offset of field: bento_host::tx_is_committed",
-    ][::core::mem::offset_of!(bento_host, tx_is_committed) - 392usize];
+    ][::core::mem::offset_of!(bento_host, tx_is_committed) - 408usize];
     [
         "Offset of field: bento_host::tx_end",
-    ][::core::mem::offset_of!(bento_host, tx_end) - 400usize];
+    ][::core::mem::offset_of!(bento_host, tx_end) - 416usize];
     [
         "Offset of field: bento_host::fail",
-    ][::core::mem::offset_of!(bento_host, fail) - 408usize];
+    ][::core::mem::offset_of!(bento_host, fail) - 424usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

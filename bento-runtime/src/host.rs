@@ -238,6 +238,25 @@ pub(crate) fn block_read(call: *mut abi::bento_call, number: u64) -> Result<abi:
     if block.data.is_null() { Err(Errno::EIO) } else { Ok(block) }
 }
 
+pub(crate) fn block_read_near(
+    call: *mut abi::bento_call,
+    number: u64,
+    first: u64,
+    count: u32,
+) -> Result<abi::bento_block> {
+    let mut block = NO_BLOCK;
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(block_read_near, bento_block_read_near(call, number, first, count, &mut block)) })?;
+    if block.data.is_null() { Err(Errno::EIO) } else { Ok(block) }
+}
+
+pub(crate) fn block_blank(call: *mut abi::bento_call, number: u64) -> Result<abi::bento_block> {
+    let mut block = NO_BLOCK;
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(block_blank, bento_block_blank(call, number, &mut block)) })?;
+    if block.data.is_null() { Err(Errno::EIO) } else { Ok(block) }
+}
+
 pub(crate) fn block_new(call: *mut abi::bento_call, number: u64) -> Result<abi::bento_block> {
     let mut block = NO_BLOCK;
     // SAFETY: SAFETY.md C1, C7, T1.

@@ -126,6 +126,16 @@ impl Buf {
         self.flags.fetch_or(UPTODATE | CHECKED, Ordering::AcqRel);
     }
 
+    /// The same if nothing is in it yet.
+    pub fn blank_unread(&self) {
+        let _io = held(&self.io);
+        if !self.is_uptodate() {
+            // SAFETY: SAFETY.md C4: nobody copies bytes of a block that is not up to date, and `io` is held.
+            unsafe { self.data().write_bytes(0, self.len) };
+            self.flags.fetch_or(UPTODATE, Ordering::AcqRel);
+        }
+    }
+
     /// Appends a copy. Nobody changes it meanwhile: the caller holds `stage` and no transaction has the block, or the one
     /// that has it is locked.
     pub fn copy_to(&self, out: &mut Vec<u8>) {

@@ -55,6 +55,8 @@ pub static HOST: abi::bento_host = abi::bento_host {
     device: Some(device),
     device_block_size: Some(device_block_size),
     block_read: Some(block_read),
+    block_read_near: Some(block_read_near),
+    block_blank: Some(block_blank),
     block_new: Some(block_new),
     block_put: Some(block_put),
     block_checked: Some(block_checked),
@@ -437,12 +439,36 @@ unsafe extern "C" fn device_block_size(_call: *mut abi::bento_call, size: u32) -
     })
 }
 
-unsafe extern "C" fn block_read(_call: *mut abi::bento_call, number: u64, out: *mut abi::bento_block) -> i32 {
+unsafe extern "C" fn block_read(call: *mut abi::bento_call, number: u64, out: *mut abi::bento_block) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { block_read_near(call, number, 0, 0, out) }
+}
+
+unsafe extern "C" fn block_read_near(
+    _call: *mut abi::bento_call,
+    number: u64,
+    first: u64,
+    count: u32,
+    out: *mut abi::bento_block,
+) -> i32 {
     on_device(|ledger, device| {
+        if count > 0 && !device.cached(number).is_some_and(|buf| buf.is_uptodate()) {
+            device.ahead(first, count.into());
+        }
         let buf = device.read(number).inspect_err(|errno| match *errno {
             Errno::EUCLEAN => ledger.past_the_end(number),
             errno => ledger.sb.log(abi::BENTO_LOG_ERR, format_args!("block {number} cannot be read: {errno}")),
         })?;
+        // SAFETY: SAFETY.md C4: lent for writing.
+        ledger.blocks.lend(buf, unsafe { &mut *out });
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn block_blank(_call: *mut abi::bento_call, number: u64, out: *mut abi::bento_block) -> i32 {
+    on_device(|ledger, device| {
+        let buf = device.unread(number).inspect_err(|_| ledger.past_the_end(number))?;
+        buf.blank_unread();
         // SAFETY: SAFETY.md C4: lent for writing.
         ledger.blocks.lend(buf, unsafe { &mut *out });
         Ok(())

@@ -80,6 +80,19 @@ impl<'call> Device<'call> {
         Ok(Block::new(self.call, raw))
     }
 
+    /// The same for a block of a table, of which `count` blocks from `first` on will be wanted soon: when this one has to be
+    /// read, reading them starts as well.
+    pub fn read_near(&self, number: u64, first: u64, count: u32) -> Result<Block<'call>> {
+        let raw = host::block_read_near(self.call, number, first, count)?;
+        Ok(Block::new(self.call, raw))
+    }
+
+    /// A block of which it is known that it holds nothing: not read, but zeroes, unless it is cached.
+    pub fn blank(&self, number: u64) -> Result<Block<'call>> {
+        let raw = host::block_blank(self.call, number)?;
+        Ok(Block::new(self.call, raw))
+    }
+
     /// Starts to read blocks that will be needed; never waits.
     pub fn read_ahead(&self, number: u64, count: u32) {
         host::block_ahead(self.call, number, count);
@@ -339,6 +352,12 @@ pub(super) unsafe fn copy_out(from: *const u8, to: *mut u8, len: usize) {
     let mut at = 0;
     // SAFETY: SAFETY.md C4; the caller's promise.
     unsafe {
+        // An inode is copied out each time it changes: four words at a time.
+        while at + 32 <= len {
+            let words = [0, 8, 16, 24].map(|word| load::<u64>(from.add(at + word)));
+            to.add(at).cast::<Unaligned<[u64; 4]>>().write(Unaligned(words));
+            at += 32;
+        }
         while at + 8 <= len {
             to.add(at).cast::<Unaligned<u64>>().write(Unaligned(load::<u64>(from.add(at))));
             at += 8;

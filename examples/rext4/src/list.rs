@@ -36,7 +36,7 @@ impl<T: Copy, const N: usize> List<T, N> {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first.iter().flatten().chain(&self.more)
+        self.first.get(..self.len).unwrap_or_default().iter().flatten().chain(&self.more)
     }
 }
 

@@ -103,10 +103,12 @@ pub fn store(txn: &Txn, ip: &Ip<'_>, attr: &Attr) -> Result<()> {
     if wide {
         let mut extra = [0; EXTRA_TIMES_END - inode::CTIME_EXTRA];
         let birth = split(attr.btime);
-        let words = [split(attr.ctime).1, split(attr.mtime).1, split(attr.atime).1, birth.0, birth.1];
-        for (index, word) in words.into_iter().enumerate() {
-            set(&mut extra, index * 4, word.to_le_bytes());
-        }
+        let mut put = |at: usize, word: u32| set(&mut extra, at - inode::CTIME_EXTRA, word.to_le_bytes());
+        put(inode::CTIME_EXTRA, split(attr.ctime).1);
+        put(inode::MTIME_EXTRA, split(attr.mtime).1);
+        put(inode::ATIME_EXTRA, split(attr.atime).1);
+        put(inode::CRTIME, birth.0);
+        put(inode::CRTIME_EXTRA, birth.1);
         ip.put_bytes(txn, inode::CTIME_EXTRA, &extra)?;
     }
     if fs.sb.has_ro_compat(ro_compat::PROJECT) && ip.extends_to(inode::PROJID + 4) {

@@ -29,6 +29,9 @@ const GROUPS: u32 = 3;
 /// The superblock, and a block of the orphan file or an inode of the orphan list.
 const OTHERS: u32 = 3;
 
+/// Blocks of an inode table that are read together: who wants one inode will want its neighbours.
+const TABLE_AHEAD: u32 = 32;
+
 pub struct Txn<'call> {
     pub fs: &'call Rext4,
     pub device: Device<'call>,
@@ -160,7 +163,10 @@ impl Rext4 {
         let (group, index) = ((ino - 1) / sb.inodes_per_group, (ino - 1) % sb.inodes_per_group);
         let at = u64::from(index) * u64::from(sb.inode_size);
         let size = u64::from(sb.block_size);
-        let block = device.read(self.inode_table(device, group)? + at / size)?;
+        let (table, block) = (self.inode_table(device, group)?, at / size);
+        let ahead = block & !u64::from(TABLE_AHEAD - 1);
+        let block =
+            device.read_near(table + block, table + ahead, TABLE_AHEAD.min(sb.table_blocks() - ahead as u32))?;
         Ok(Ip::new(ino, block, (at % size) as usize, sb.inode_size.into()))
     }
 

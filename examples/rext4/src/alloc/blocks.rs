@@ -4,7 +4,7 @@
 use bento::prelude::*;
 
 use super::commit::{Change, Fixed, Kind};
-use super::groups::{Busy, Group, Why};
+use super::groups::Group;
 use crate::disk::{BLOCK_UNINIT, Descriptor};
 use crate::txn::{Txn, Use};
 
@@ -15,26 +15,42 @@ const PATIENCE: u32 = 8;
 struct Map<'a> {
     bitmap: Option<&'a Block<'a>>,
     fixed: &'a Fixed,
-    busy: &'a [Busy],
+    state: &'a Group,
+    /// Nothing before is free.
+    lowest: u32,
     end: u32,
 }
 
 impl Map<'_> {
-    fn held(&self) -> impl Iterator<Item = (u32, u32)> {
+    /// What is in use of a group without a bitmap.
+    fn fixed(&self) -> impl Iterator<Item = &(u32, u32)> {
         let fixed = if self.bitmap.is_none() { &self.fixed[..] } else { &[] };
-        fixed.iter().copied().chain(self.busy.iter().map(|busy| (busy.start, busy.count)))
+        fixed.iter().filter(|(_, count)| *count > 0)
+    }
+
+    /// If block `at` is in use, or held, although there is no bitmap or it has it free: the end of that range.
+    fn held(&self, at: u32) -> Option<u32> {
+        let fixed = self.fixed().find(|(used, count)| *used <= at && at - used < *count);
+        fixed.map(|(used, count)| used + count).or_else(|| self.state.held(at))
+    }
+
+    /// Where the first such range begins behind `at`.
+    fn next_held(&self, at: u32) -> Option<u32> {
+        let fixed = self.fixed().map(|(used, _)| *used).filter(|used| *used > at).min();
+        fixed.into_iter().chain(self.state.next_held(at)).min()
     }
 
     /// The first run of free blocks in `from..`, as far as `most` of them.
-    fn run(&self, mut from: u32, most: u32) -> Option<(u32, u32)> {
+    fn run(&self, from: u32, most: u32) -> Option<(u32, u32)> {
+        let mut from = from.max(self.lowest);
         while from < self.end {
             let start = match self.bitmap {
                 Some(bitmap) => bitmap.find_bit(false, from as usize, self.end as usize)? as u32,
                 None => from,
             };
             from = start;
-            while let Some((used, count)) = self.held().find(|(used, count)| *used <= from && from - used < *count) {
-                from = used + count;
+            while let Some(end) = self.held(from) {
+                from = end;
             }
             if from > start {
                 continue; // the bitmap may have another word there
@@ -44,8 +60,7 @@ impl Map<'_> {
                 .bitmap
                 .and_then(|bitmap| bitmap.find_bit(true, start as usize, end as usize))
                 .map_or(end, |end| end as u32);
-            let next = self.held().filter(|(used, count)| *count > 0 && *used > start).map(|(used, _)| used).min();
-            return Some((start, next.map_or(end, |next| end.min(next)) - start));
+            return Some((start, self.next_held(start).map_or(end, |next| end.min(next)) - start));
         }
         None
     }
@@ -53,7 +68,7 @@ impl Map<'_> {
     /// The run to take: the goal's, if there are enough from there; else the first one of `want` blocks; else the longest.
     fn best(&self, goal: u32, want: u32) -> Best {
         let mut best = Best { start: 0, count: 0, whole: true };
-        let goal = if goal < self.end { goal } else { 0 };
+        let goal = if goal > self.lowest && goal < self.end { goal } else { 0 };
         let mut from = goal;
         let mut turned = goal == 0;
         loop {
@@ -141,9 +156,7 @@ impl<'call> Txn<'call> {
     fn try_group(&self, group: u32, from: u32, want: u32, least: u32) -> Result<Found> {
         let (fs, device) = (self.fs, self.device);
         let mut state = fs.groups.slot(group)?.state.lock();
-        if !state.busy.is_empty() {
-            state.sweep(&fs.groups, device);
-        }
+        state.sweep(&fs.groups, device);
         if state.longest.is_some_and(|longest| longest < least) {
             return Ok(Found::Nothing);
         }
@@ -152,7 +165,7 @@ impl<'call> Txn<'call> {
         if counts.free_blocks == 0 {
             return Ok(Found::Nothing);
         }
-        let best = fs.search(device, &state, &descriptor, counts.flags, from, want)?;
+        let best = fs.search(device, &mut state, &descriptor, counts.flags, from, want)?;
         if best.whole {
             state.longest = Some(best.count);
             if best.count < want {
@@ -160,7 +173,7 @@ impl<'call> Txn<'call> {
             }
         }
         let count = best.count.min(want);
-        state.hold(Busy { start: best.start, count, why: Why::Taken(self.pending.ticket()?) })?;
+        state.take(best.start, count, self.pending.ticket()?)?;
         Ok(Found::Taken(best.start, count))
     }
 
@@ -202,7 +215,7 @@ impl crate::Rext4 {
     fn search(
         &self,
         device: Device<'_>,
-        state: &Group,
+        state: &mut Group,
         descriptor: &Descriptor<'_>,
         flags: u16,
         from: u32,
@@ -212,9 +225,12 @@ impl crate::Rext4 {
         let none = [(0, 0); 4];
         if flags & BLOCK_UNINIT != 0 {
             let fixed = self.fixed(descriptor)?;
-            return Ok(Map { bitmap: None, fixed: &fixed, busy: &state.busy, end }.best(from, want));
+            return Ok(Map { bitmap: None, fixed: &fixed, state, lowest: 0, end }.best(from, want));
         }
         let bitmap = self.block_bitmap(device, descriptor)?;
-        Ok(Map { bitmap: Some(&bitmap), fixed: &none, busy: &state.busy, end }.best(from, want))
+        // What is full at the group's beginning is looked through once.
+        let lowest = bitmap.find_bit(false, state.lowest as usize, end as usize).map_or(end, |lowest| lowest as u32);
+        state.lowest = lowest;
+        Ok(Map { bitmap: Some(&bitmap), fixed: &none, state, lowest, end }.best(from, want))
     }
 }

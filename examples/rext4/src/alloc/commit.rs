@@ -4,7 +4,7 @@
 
 use bento::prelude::*;
 
-use super::groups::{Busy, Group, Why};
+use super::groups::Group;
 use crate::disk::{BLOCK_UNINIT, Counts, Descriptor, INODE_UNINIT};
 use crate::txn::Txn;
 
@@ -110,8 +110,9 @@ impl<'call> Txn<'call> {
                     self.apply_blocks(&descriptor, &mut work, change)?;
                     if change.kind == Kind::Free {
                         state.longest = None;
+                        state.lowest = state.lowest.min(change.start);
                         if !at_once {
-                            state.hold(Busy { start: change.start, count: change.count, why: Why::Freed(id) })?;
+                            state.free(change.start, change.count, id)?;
                         }
                     }
                 }

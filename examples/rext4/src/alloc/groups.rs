@@ -10,20 +10,20 @@ use bento::state::{Loader, Saver, Shape};
 use crate::Rext4;
 use crate::disk::Descriptor;
 
-/// Blocks of a group that must not be handed out although its bitmap has them free.
+/// Blocks of a group that its bitmap has free, and a running transaction has taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Busy {
-    pub start: u32,
-    pub count: u32,
-    pub why: Why,
+struct Taken {
+    start: u32,
+    count: u32,
+    by: Ticket,
 }
 
+/// The same, but they were freed in transaction `id` of the journal, which has not committed as far as is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Why {
-    /// A running transaction has taken them.
-    Taken(Ticket),
-    /// They were freed in this transaction of the journal.
-    Freed(u64),
+struct Freed {
+    start: u32,
+    count: u32,
+    id: u64,
 }
 
 /// Names a running transaction among those that have taken something. When it ends without a commit it only gives the
@@ -36,12 +36,18 @@ const WORDS: usize = 16;
 /// One group. The lock protects its bitmaps and its descriptor on the disk as well.
 #[derive(Default)]
 pub struct Group {
-    /// In ascending order.
-    pub busy: Vec<Busy>,
+    /// Few: of those that run now.
+    taken: Vec<Taken>,
+    /// Perhaps thousands, in ascending order; those of one transaction that lie side by side are one.
+    freed: Vec<Freed>,
+    /// Of those in `freed`, none is of an older transaction.
+    oldest: Option<u64>,
     /// Inodes that running transactions have taken: their indices in the group.
     pub inodes: Vec<(u32, Ticket)>,
     /// No run of free blocks is longer.
     pub longest: Option<u32>,
+    /// The bitmap has no free block before this one.
+    pub lowest: u32,
     /// Blocks of the inode table up to here are known to be zeroed or in use.
     pub zeroed: u32,
 }
@@ -106,41 +112,79 @@ impl Groups {
 impl Group {
     /// Drops what keeps nobody from anything any more.
     pub fn sweep(&mut self, groups: &Groups, device: Device<'_>) {
-        let mut committed = None;
-        let before = self.busy.len();
-        self.busy.retain(|busy| match busy.why {
-            Why::Taken(ticket) => groups.is_running(ticket),
-            Why::Freed(id) => {
-                if committed.is_none_or(|(known, _)| known != id) {
-                    committed = Some((id, device.is_committed(id)));
+        let before = self.taken.len() + self.freed.len();
+        self.taken.retain(|taken| groups.is_running(taken.by));
+        if self.oldest.is_some_and(|oldest| device.is_committed(oldest)) {
+            let mut committed = None;
+            self.freed.retain(|freed| {
+                if committed.is_none_or(|(known, _)| known != freed.id) {
+                    committed = Some((freed.id, device.is_committed(freed.id)));
                 }
                 committed.is_some_and(|(_, done)| !done)
-            }
-        });
-        if self.busy.len() < before {
+            });
+            self.oldest = self.freed.iter().map(|freed| freed.id).min();
+        }
+        if self.taken.len() + self.freed.len() < before {
             self.longest = None;
         }
     }
 
-    /// Notes blocks that must not be handed out.
-    pub fn hold(&mut self, new: Busy) -> Result<()> {
-        let at = self.busy.partition_point(|busy| busy.start < new.start);
-        if let Some(before) = at.checked_sub(1).and_then(|at| self.busy.get_mut(at))
-            && before.why == new.why
-            && before.start + before.count == new.start
+    /// A running transaction takes blocks.
+    pub fn take(&mut self, start: u32, count: u32, by: Ticket) -> Result<()> {
+        self.taken.try_reserve(1)?;
+        self.taken.push(Taken { start, count, by });
+        Ok(())
+    }
+
+    /// Blocks are free as soon as transaction `id` of the journal has committed.
+    pub fn free(&mut self, start: u32, count: u32, id: u64) -> Result<()> {
+        let at = self.freed.partition_point(|freed| freed.start < start);
+        let before = at.checked_sub(1).and_then(|before| self.freed.get(before));
+        let joins_before = before.is_some_and(|before| before.id == id && before.start + before.count == start);
+        let after = self.freed.get(at).filter(|after| after.id == id && start + count == after.start).copied();
+        if joins_before && let Some(before) = self.freed.get_mut(at - 1) {
+            before.count += count + after.map_or(0, |after| after.count);
+            if after.is_some() {
+                self.freed.remove(at);
+            }
+        } else if after.is_some()
+            && let Some(after) = self.freed.get_mut(at)
         {
-            before.count += new.count;
-            return Ok(());
+            (after.start, after.count) = (start, after.count + count);
+        } else {
+            self.freed.try_reserve(1)?;
+            self.freed.insert(at, Freed { start, count, id });
         }
-        self.busy.try_reserve(1)?;
-        self.busy.insert(at, new);
+        self.oldest.get_or_insert(id);
         Ok(())
     }
 
     /// What a transaction had taken is in the bitmaps now.
     pub fn settle(&mut self, ticket: Ticket) {
-        self.busy.retain(|busy| busy.why != Why::Taken(ticket));
+        self.taken.retain(|taken| taken.by != ticket);
         self.inodes.retain(|(_, holder)| *holder != ticket);
+    }
+
+    /// If block `at` is not to be handed out whatever the bitmap says: the end of that range.
+    pub fn held(&self, at: u32) -> Option<u32> {
+        let covers = |start: u32, count: u32| start <= at && at - start < count;
+        let taken = self.taken.iter().find(|taken| covers(taken.start, taken.count));
+        if let Some(taken) = taken {
+            return Some(taken.start + taken.count);
+        }
+        let last = self.freed.partition_point(|freed| freed.start <= at).checked_sub(1)?;
+        let freed = self.freed.get(last).filter(|freed| covers(freed.start, freed.count))?;
+        Some(freed.start + freed.count)
+    }
+
+    /// Where the first such range begins behind `at`.
+    pub fn next_held(&self, at: u32) -> Option<u32> {
+        let taken = self.taken.iter().map(|taken| taken.start).filter(|start| *start > at).min();
+        let freed = self.freed.get(self.freed.partition_point(|freed| freed.start <= at)).map(|freed| freed.start);
+        match (taken, freed) {
+            (Some(taken), Some(freed)) => Some(taken.min(freed)),
+            (taken, freed) => taken.or(freed),
+        }
     }
 }
 
@@ -204,11 +248,9 @@ impl State for Groups {
         let mut freed = Vec::new();
         for (group, slot) in self.slots.iter().enumerate() {
             let state = slot.state.try_lock().ok_or(Errno::EBUSY)?;
-            for busy in &state.busy {
-                if let Why::Freed(id) = busy.why {
-                    freed.try_reserve(1)?;
-                    freed.push((group as u32, busy.start, busy.count, id));
-                }
+            for one in &state.freed {
+                freed.try_reserve(1)?;
+                freed.push((group as u32, one.start, one.count, one.id));
             }
         }
         (self.slots.len() as u32, freed).save(out)
@@ -219,7 +261,7 @@ impl State for Groups {
         let groups = Groups::new(count)?;
         for (group, start, count, id) in freed {
             let slot = groups.slots.get(group as usize).ok_or(Errno::EINVAL)?;
-            slot.state.lock().hold(Busy { start, count, why: Why::Freed(id) })?;
+            slot.state.lock().free(start, count, id)?;
         }
         Ok(groups)
     }

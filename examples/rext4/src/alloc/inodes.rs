@@ -84,6 +84,7 @@ impl<'call> Txn<'call> {
             from = index + 1;
         };
         self.zero_table(group, &mut state, &counts, index)?;
+        self.blank_table(group, &state, bitmap.as_ref(), index)?;
         state.inodes.try_reserve(1)?;
         state.inodes.push((index, self.pending.ticket()?));
         self.note(Change { group, start: index, count: directory.into(), kind: Kind::TakeInode })?;
@@ -109,6 +110,20 @@ impl<'call> Txn<'call> {
         self.device.zero(table + u64::from(zeroed), u64::from(end.saturating_sub(zeroed)))?;
         state.zeroed = end;
         Ok(())
+    }
+
+    /// Where no inode of the table's block with inode `index` is in use, what it holds need not be read.
+    fn blank_table(&self, group: u32, state: &Group, bitmap: Option<&Block<'_>>, index: u32) -> Result<()> {
+        let sb = &self.fs.sb;
+        let per_block = sb.block_size / u32::from(sb.inode_size);
+        let (from, end) = (index / per_block * per_block, (index / per_block + 1) * per_block);
+        let (from, end) = (from as usize, end.min(sb.inodes_per_group) as usize);
+        let taken = |(taken, _): &(u32, _)| (from..end).contains(&(*taken as usize));
+        if bitmap.is_some_and(|bitmap| bitmap.find_bit(true, from, end).is_some()) || state.inodes.iter().any(taken) {
+            return Ok(());
+        }
+        let table = self.fs.inode_table(self.device, group)?;
+        self.device.blank(table + u64::from(index / per_block)).map(drop)
     }
 
     fn new_inode(&self, ino: u32) -> Result<Ip<'call>> {

@@ -195,20 +195,22 @@ impl<'call> Descriptor<'call> {
 
     /// What the descriptor's checksum should be.
     fn sum(&self, sb: &Super) -> Result<u16> {
-        let mut bytes = [0; 64];
-        let Some(bytes) = bytes.get_mut(..usize::from(sb.desc_size).min(64)) else { return Err(Errno::EUCLEAN) };
-        self.block.read(self.at, bytes)?;
-        let (before, rest) = bytes.split_at(at::CHECKSUM);
-        let after = rest.get(2..).unwrap_or_default();
+        // Its number comes first, so that it is summed up in one go.
+        let (mut bytes, len) = ([0; 4 + 64], usize::from(sb.desc_size).min(64));
+        let (number, descriptor) = bytes.split_at_mut(4);
+        number.copy_from_slice(&self.group.to_le_bytes());
+        self.block.read(self.at, descriptor.get_mut(..len).ok_or(Errno::EUCLEAN)?)?;
         if sb.checksums() {
-            let crc = crc32c(crc32c(sb.seed, &self.group.to_le_bytes()), before);
-            let mut crc = crc32c(crc32c(crc, &[0; 2]), after);
+            descriptor.get_mut(at::CHECKSUM..at::CHECKSUM + 2).unwrap_or_default().fill(0);
+            let mut crc = crc32c(sb.seed, bytes.get(..4 + len).unwrap_or_default());
             // Descriptors may be larger than all we know of them.
             if usize::from(sb.desc_size) > 64 {
                 crc = self.block.crc32c(crc, self.at + 64, usize::from(sb.desc_size) - 64)?;
             }
             Ok(crc as u16)
         } else {
+            let (before, rest) = descriptor.get(..len).unwrap_or_default().split_at(at::CHECKSUM);
+            let after = rest.get(2..).unwrap_or_default();
             let crc = crc16(crc16(!0, &sb.uuid), &self.group.to_le_bytes());
             let crc = crc16(crc, before);
             Ok(if sb.has_incompat(incompat::BIT64) { crc16(crc, after) } else { crc })

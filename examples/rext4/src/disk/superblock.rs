@@ -198,8 +198,8 @@ impl Super {
 
     /// What checksums of what belongs to an inode begin with: extent blocks, directory blocks, the inode itself.
     pub fn inode_seed(&self, ino: u32, generation: u32) -> u32 {
-        let seed = bento::fs::crc32c(self.seed, &ino.to_le_bytes());
-        bento::fs::crc32c(seed, &generation.to_le_bytes())
+        let both = u64::from(ino) | u64::from(generation) << 32;
+        bento::fs::crc32c(self.seed, &both.to_le_bytes())
     }
 
     /// Where a field of the superblock lies in its block.

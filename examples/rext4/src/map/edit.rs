@@ -59,7 +59,7 @@ impl<'a, 'call> Tree<'a, 'call> {
 
     /// Brings the checksums of what was changed up to date. The inode's is the caller's.
     pub fn flush(&mut self) -> Result<()> {
-        for level in 0..self.nodes.len() {
+        for level in 0..=self.depth {
             let node = self.node_mut(level)?;
             if core::mem::take(&mut node.dirty) {
                 self.seal(level)?;

@@ -216,7 +216,16 @@ pub fn truncate_step<'c>(txn: &Txn<'c>, ip: &Ip<'c>, from: u32) -> Result<Freed>
     if !mapped {
         return Ok(Freed { blocks: 0, done: true });
     }
-    let mut map = Map::edit(txn, ip, STEP_CREDITS.blocks, has_extents(ip)?);
+    let extents = has_extents(ip)?;
+    // Nothing is in it, as in most that are made and removed without having been written.
+    if extents
+        && ip.get::<u16>(inode::BLOCK)? == tree::node::MAGIC
+        && ip.get::<u16>(inode::BLOCK + tree::node::ENTRIES)? == 0
+        && ip.get::<u16>(inode::BLOCK + tree::node::DEPTH)? == 0
+    {
+        return Ok(Freed { blocks: 0, done: true });
+    }
+    let mut map = Map::edit(txn, ip, STEP_CREDITS.blocks, extents);
     let done = map.cut(from.into(), END, &mut Budget::step())?;
     if let Map::Tree(tree) = &mut map
         && done
