@@ -25,7 +25,8 @@ pub struct Kind {
 const ATTRIBUTES: &str = "ea_set /holes user.small value
 ea_set /dir/sub/small user.large VALUE
 ea_set /dir/sub/small user.other value
-mknod /dir/null c 1 3
+cd /dir
+mknod null c 1 3
 ";
 /// A journal that was not emptied, with blocks of the inode table, and inodes that somebody had still open.
 const LEFT: &str = "ea_set /holes user.small value

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bento_judges::corpus::KINDS;
 use bento_judges::image::{Image, Kind, Mutant, RECORD};
 
 fn tool(name: &str) -> Command {
@@ -83,6 +84,34 @@ fn metadata_are_found_and_their_checksums_known() {
         assert_eq!(wrong, None, "{name}: {region:?}");
         assert_eq!(e2fsck(&path).0, Some(0));
     }
+}
+
+/// What is damaged later is sound before, and the same each time.
+#[test]
+fn the_kinds_of_the_corpus_are_sound() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("image-kinds");
+    fs::create_dir_all(&dir).unwrap();
+    for kind in &KINDS {
+        let image = match kind.make(&dir) {
+            Ok(image) => image,
+            Err(error) => return eprintln!("not tested: {error}"),
+        };
+        let path = dir.join(kind.name);
+        fs::write(&path, image.bytes()).unwrap();
+        // With what the journal holds replayed, where it holds something.
+        assert!(tool("e2fsck").arg("-p").arg(&path).output().unwrap().status.code().is_some_and(|code| code < 2));
+        let (code, text) = e2fsck(&path);
+        assert_eq!(code, Some(0), "{}: {text}", kind.name);
+        let summed = image.summed();
+        let wrong = (0..summed.len()).find(|at| summed[*at] != image.bytes()[*at]);
+        let regions = image.regions();
+        let region = wrong.map(|at| regions.iter().find(|region| (region.at..region.at + region.len).contains(&at)));
+        assert_eq!(wrong, None, "{}: {region:?}", kind.name);
+        let logged = regions.iter().filter(|region| matches!(region.kind, Kind::Log | Kind::Logged { .. })).count();
+        assert_eq!(logged > 10, kind.name == "left");
+        assert_eq!(kind.make(&dir).unwrap().regions(), image.regions());
+    }
+    fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

@@ -172,6 +172,12 @@ fn loses_nothing_in_a_crash() {
 fn survives_damaged_images() {
     let (dir, seed, more) = (place("hostile"), number("SEED", 1), number("JUDGES", 1));
     let images: Vec<_> = KINDS.iter().map(|kind| kind.make(&dir).unwrap()).collect();
+    for (kind, image) in KINDS.iter().zip(&images) {
+        let mount = Harness::mount_disk::<Rext4>(Image::new(image.bytes().to_vec()), "").unwrap();
+        let (tree, log) = (InProcess::new(&mount).look(), mount.log().join("\n"));
+        assert!(tree.is_ok_and(|tree| tree.0.len() > 400) && !log.contains("inode "), "{}: {log}", kind.name);
+        mount.unmount().unwrap();
+    }
     let collected = corpus::collected();
     let (mut mounted, mut all) = (0, 0);
     for (nth, recipe) in collected.iter().enumerate() {
