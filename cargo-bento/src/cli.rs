@@ -169,12 +169,16 @@ pub struct BenchArgs {
     /// Only groups of workloads whose name contains one of these words (create,fstat,calls,read,untar,git-clone); `upgrade`
     /// and `disk` are benchmarks of their own
     pub filter: Option<String>,
-    /// With `disk`: only groups of workloads whose name contains one of these words (create,git,untar,make,mail,sqlite,direct)
+    /// With `disk`: only groups of workloads whose name contains one of these words
+    /// (create,git,untar,make,mail,sqlite,direct,scale,pieces)
     #[arg(long)]
     pub workloads: Option<String>,
     /// Rounds of each workload; the first is discarded
     #[arg(long, default_value_t = 4)]
     pub rounds: u32,
+    /// With `disk`: names in the large directory of the group `scale`
+    #[arg(long, default_value_t = 100_000)]
+    pub names: u64,
     /// Only these sides: memfs, tmpfs, memfs-fuse, ext4, hellofs, layers, native; with `disk` rext4, ext4, xfs (may be given
     /// several times)
     #[arg(long)]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 # The workloads of `cargo bento bench disk` on SIDE (rext4, ext4, xfs), ROUNDS times, each side on a disk made in the same way.
-# Lines "round N", "bench NAME NANOSECONDS" and "io NAME READS KIB WRITES KIB FLUSHES".
+# Lines "round N", "bench NAME NANOSECONDS" and "io NAME READS KIB WRITES KIB FLUSHES"; of the group scale, once, on a disk
+# of 1 TiB, "memory NAME KIB", and at the end of a run on ext4's format "pieces NAME NUMBER".
 set -e
 bin=/bento/bin
 here=$(dirname "$0")
@@ -25,6 +26,20 @@ git -C /tmp/repository.git archive -o /tmp/tree.tar HEAD
 cold() {
     sync
     echo 3 > /proc/sys/vm/drop_caches
+}
+# What the kernel cannot give back, in KiB.
+kernel_memory() {
+    awk '/^(SUnreclaim|VmallocUsed|Percpu):/ { sum += $2 } END { print sum }' /proc/meminfo
+}
+# check DISK: is what is left on it right?
+check() {
+    case $SIDE in
+        rext4 | ext4) e2fsck -fn "$1" ;;
+        xfs) xfs_repair -n "$1" ;;
+    esac > /tmp/check 2>&1 || {
+        cat /tmp/check
+        exit 1
+    }
 }
 for round in $(seq "$ROUNDS"); do
     echo "round $round"
@@ -65,11 +80,46 @@ for round in $(seq "$ROUNDS"); do
         rm -rf $b/sqlite
     fi
     if wanted write-read-direct; then $bin/bench disk $b "$MIB"; fi
+    if wanted scale; then
+        big=/mnt/big
+        mkdir -p $big
+        # Tables would take minutes to write, and nobody is to do it meanwhile.
+        case $SIDE in
+            rext4 | ext4) mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 "$BENTO_DISK1" && options=noinit_itable ;;
+            xfs) mkfs.xfs -q -f "$BENTO_DISK1" && options=defaults ;;
+        esac
+        cold
+        before=$(kernel_memory)
+        BENCH_DISK=${BENTO_DISK1#/dev/} $bin/bench run mount-1t mount -t $SIDE -o $options "$BENTO_DISK1" $big
+        cold
+        echo "memory mount-1t $(($(kernel_memory) - before))"
+        mkdir $big/names
+        BENCH_DISK=${BENTO_DISK1#/dev/} $bin/bench names $big/names "$NAMES"
+        cold
+        echo "memory names $(($(kernel_memory) - before))"
+        BENCH_DISK=${BENTO_DISK1#/dev/} $bin/bench sparse $big/sparse 4096
+        cold
+        echo "memory sparse $(($(kernel_memory) - before))"
+        umount $big
+        check "$BENTO_DISK1"
+    fi
 done
+# How what is written now lies on the disk that all of this has used.
+if wanted pieces && [ $SIDE != xfs ]; then
+    git clone -q --no-hardlinks /tmp/repository.git $b/clone
+    cp /tmp/tree.tar $b/tree.tar
+    sync
+    find $b/clone $b/tree.tar -type f -exec filefrag {} + > /tmp/pieces
+    echo "pieces files $(wc -l < /tmp/pieces)"
+    echo "pieces extents $(sed 's/.*: \([0-9]*\) extents* found$/\1/' /tmp/pieces | awk '{ sum += $1 } END { print sum }')"
+    rm -r $b/clone $b/tree.tar
+fi
 cd /
 umount $b
+if wanted pieces && [ $SIDE != xfs ]; then
+    e2freefrag "$BENTO_DISK0" > /tmp/free
+    echo "pieces free-extents $(awk -F: '/^Num. free extent/ { print $2 + 0 }' /tmp/free)"
+    echo "pieces free-average-KiB $(awk -F: '/^Avg. free extent/ { print $2 + 0 }' /tmp/free)"
+fi
 # What is left must be right.
-case $SIDE in
-    rext4 | ext4) e2fsck -fn "$BENTO_DISK0" ;;
-    xfs) xfs_repair -n "$BENTO_DISK0" ;;
-esac > /tmp/check 2>&1 || { cat /tmp/check; exit 1; }
+check "$BENTO_DISK0"

@@ -36,6 +36,8 @@ type Requests = BTreeMap<String, [u64; 5]>;
 struct Side {
     figures: Figures,
     requests: Requests,
+    /// By "memory NAME" (KiB that the kernel holds) and "pieces NAME".
+    others: BTreeMap<String, i64>,
 }
 
 pub fn run(args: &BenchArgs) -> Result<u8> {
@@ -60,12 +62,13 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     side_by_side(open, |(name, spec)| {
         let step = ui::step(format!("measure {name}"));
         let output = boot(name, &spec)?;
-        lock(&all).insert(name, Side { figures: figures(&output), requests: requests(&output) });
+        lock(&all)
+            .insert(name, Side { figures: figures(&output), requests: requests(&output), others: others(&output) });
         step.done("");
         Ok(())
     })?;
     let all = all.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-    let text = report(&all, args.rounds - 1);
+    let text = report(&all, args.rounds - 1, args.names);
     println!("{text}");
     if args.write_book {
         let path = place.root.join(FILE);
@@ -86,6 +89,7 @@ fn spec<'k>(place: &Place, kernel: &'k Kernel, side: &str, args: &BenchArgs) -> 
         }
     }
     spec.disks.push(Disk::Scratch(2048));
+    spec.disks.push(Disk::Scratch(1 << 20));
     spec = spec.file(place.root.join("tests/suites"), "suites").file(tools::own(place)?, "bin");
     spec = spec.file(repository.join("repository.git"), "repository.git");
     for (name, value) in [
@@ -94,6 +98,7 @@ fn spec<'k>(place: &Place, kernel: &'k Kernel, side: &str, args: &BenchArgs) -> 
         ("FILES", FILES.to_string()),
         ("MESSAGES", MESSAGES.to_string()),
         ("MIB", MIB.to_string()),
+        ("NAMES", args.names.to_string()),
         ("FILTER", args.workloads.clone().unwrap_or_default()),
     ] {
         spec.env.push((name.to_owned(), value));
@@ -115,13 +120,27 @@ fn requests(output: &str) -> Requests {
     requests
 }
 
-fn report(all: &BTreeMap<&str, Side>, rounds: u32) -> String {
+/// Of the last round.
+fn others(output: &str) -> BTreeMap<String, i64> {
+    let mut others = BTreeMap::new();
+    for line in output.lines() {
+        if let [kind @ ("memory" | "pieces"), name, value] = line.split_whitespace().collect::<Vec<_>>()[..]
+            && let Ok(value) = value.parse()
+        {
+            others.insert(format!("{kind} {name}"), value);
+        }
+    }
+    others
+}
+
+fn report(all: &BTreeMap<&str, Side>, rounds: u32, names: u64) -> String {
     let mut text = format!(
         "Linux 6.12 in QEMU, one CPU, instructions counted, one file system per boot on a disk of its own, made with the same \
          options; the first round discarded, median of {rounds} more, ± is half the spread. 10^6 instructions: {FILES} \
          files, by one task and by two; a local clone of a repository, the same tree from a tar file, searched with cold \
          caches, removed; {MESSAGES} messages, each made durable; {MIB} MiB in blocks of that size, a write with its \
-         `fsync`, direct 4 KiB an eighth of that. I/O is that of the last round: writes (MiB), flushes.\n\n\
+         `fsync`, direct 4 KiB an eighth of that; on a device of 1 TiB its mount, a directory of {names} names, and a file of \
+         1 TiB with a block at 4,096 places. I/O is that of the last round: writes (MiB), flushes.\n\n\
          | workload | rext4 | ext4 | rext4 / ext4 | xfs | I/O rext4 | I/O ext4 |\n|---|---|---|---|---|---|---|\n"
     );
     let empty = Side::default();
@@ -156,6 +175,16 @@ fn report(all: &BTreeMap<&str, Side>, rounds: u32) -> String {
             asked(ext4, name),
         );
     }
+    let names: std::collections::BTreeSet<_> = all.values().flat_map(|side| side.others.keys()).collect();
+    if !names.is_empty() {
+        text += "\nMemory: what the kernel cannot give back, in KiB, after caches were dropped. Pieces: of a clone and a large file \
+                 that are written at the end to the disk all of it has used, and of what is free there.\n\n\
+                 | | rext4 | ext4 | xfs |\n|---|---|---|---|\n";
+    }
+    for name in names {
+        let shown = |side: &Side| side.others.get(name).map_or("–".to_owned(), i64::to_string);
+        let _ = writeln!(text, "| {name} | {} | {} | {} |", shown(rext4), shown(ext4), shown(xfs));
+    }
     if ratios.is_empty() {
         return text;
     }
@@ -189,11 +218,17 @@ mod tests {
     }
 
     #[test]
+    fn memory_and_pieces() {
+        let output = "memory names 12\npieces files 3\nmemory names -4\nmemory short\n";
+        let expected = BTreeMap::from([("memory names".to_owned(), -4), ("pieces files".to_owned(), 3)]);
+        assert_eq!(others(output), expected);
+    }
+
+    #[test]
     fn ratios_and_their_mean() {
-        let side =
-            |value| Side { figures: BTreeMap::from([("mail".to_owned(), vec![value])]), requests: Requests::new() };
+        let side = |value| Side { figures: BTreeMap::from([("mail".to_owned(), vec![value])]), ..Side::default() };
         let all = BTreeMap::from([("rext4", side(120_000_000)), ("ext4", side(100_000_000))]);
-        let text = report(&all, 1);
+        let text = report(&all, 1, 1000);
         assert!(text.contains("| mail | 120.0 ±0.0 % | 100.0 ±0.0 % | 1.20 |"), "{text}");
         assert!(text.contains("missed by mail 1.20"), "{text}");
     }

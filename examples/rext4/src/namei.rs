@@ -136,12 +136,8 @@ struct Made<'call> {
 
 /// Takes a free inode for `new` and fills it, but for its attributes.
 fn make<'c>(txn: &Txn<'c>, cx: &Context<Rext4>, dir: &Ip<'c>, new: &NewInode<Rext4>) -> Result<Made<'c>> {
-    let (sb, kind) = (&txn.fs.sb, new.file_type());
+    let kind = new.file_type();
     let ip = txn.allocate_inode(dir.ino, kind == FileType::Directory)?;
-    let zeroes = [0; 128];
-    for at in (0..ip.size).step_by(zeroes.len()) {
-        ip.put_bytes(txn, at, zeroes.get(..ip.size - at).unwrap_or(&zeroes))?;
-    }
     let mask = match kind {
         FileType::Directory => u32::MAX,
         FileType::Regular => !DIRECTORY_ONLY,
@@ -149,9 +145,6 @@ fn make<'c>(txn: &Txn<'c>, cx: &Context<Rext4>, dir: &Ip<'c>, new: &NewInode<Rex
     };
     ip.put(txn, inode::FLAGS, dir.flags()? & INHERITED & mask)?;
     ip.put(txn, inode::GENERATION, new.attr().generation)?;
-    if ip.size > inode::EXTRA_ISIZE {
-        ip.put(txn, inode::EXTRA_ISIZE, sb.extra_isize)?;
-    }
     if matches!(kind, FileType::Directory | FileType::Regular) {
         begin_map(txn, &ip)?;
     }

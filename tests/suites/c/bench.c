@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
  * Workloads of `cargo bento bench`. `bench meta DIR FILES`, `bench meta2 DIR FILES`, `bench io DIR MIB`, `bench disk DIR MIB`,
- * `bench mail DIR MESSAGES`, `bench stat FILE CALLS`, `bench calls DIR CALLS`, `bench run NAME COMMAND…`. Prints "bench NAME
+ * `bench mail DIR MESSAGES`, `bench names DIR COUNT`, `bench sparse FILE PLACES`, `bench stat FILE CALLS`, `bench calls DIR CALLS`, `bench run NAME COMMAND…`. Prints "bench NAME
  * NANOSECONDS" with the CPU time of the whole machine, from /proc/schedstat: under instruction counting, one nanosecond is
  * one instruction. One line a workload; with BENCH_DISK (as "vdc") one more, "io NAME READS KIB WRITES KIB FLUSHES".
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -313,6 +314,89 @@ static void disk(const char *dir, size_t mib)
 		}
 }
 
+/* One directory with very many names: made, looked up in no order, listed. */
+static void names(const char *dir, int count)
+{
+	const struct dirent *entry;
+	uint64_t at = 0;
+	struct stat st;
+	char name[64];
+	int i, seen = 0;
+	DIR *list;
+
+	if (chdir(dir))
+		die(dir);
+	begin();
+	for (i = 0; i < count; i++) {
+		sprintf(name, "name-%08d", i);
+		if (mknod(name, S_IFREG | 0644, 0))
+			die("mknod");
+	}
+	end("names-create");
+	begin();
+	for (i = 0; i < count; i++) {
+		/* A prime that divides no count: each of them once. */
+		at = (at + 15485863) % (uint64_t)count;
+		sprintf(name, "name-%08d", (int)at);
+		if (stat(name, &st))
+			die("stat");
+	}
+	end("names-lookup");
+	begin();
+	list = opendir(".");
+	if (!list)
+		die("opendir");
+	while ((entry = readdir(list)))
+		seen += entry->d_name[0] != '.';
+	closedir(list);
+	if (seen != count) {
+		fprintf(stderr, "bench: %d names of %d are listed\n", seen, count);
+		exit(2);
+	}
+	end("names-list");
+}
+
+/* A file of 1 TiB with a block here and there. */
+static void sparse(const char *path, int places)
+{
+	static char block[4096] __attribute__((aligned(4096)));
+	off_t size = (off_t)1 << 40, step = size / places, at;
+	int fd = open(path, O_CREAT | O_RDWR | O_TRUNC, 0644), i, found = 0;
+
+	if (fd < 0)
+		die(path);
+	begin();
+	if (ftruncate(fd, size))
+		die("truncate");
+	for (i = 0; i < places; i++)
+		if (pwrite(fd, block, sizeof(block), i * step) != sizeof(block))
+			die("pwrite");
+	if (fsync(fd))
+		die("fsync");
+	end("sparse-write");
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	begin();
+	for (i = 0; i < places; i++)
+		if (pread(fd, block, sizeof(block), i * step + step / 2) != sizeof(block) ||
+		    pread(fd, block, sizeof(block), i * step) != sizeof(block))
+			die("pread");
+	end("sparse-read");
+	begin();
+	for (at = 0; (at = lseek(fd, at, SEEK_DATA)) >= 0; found++)
+		at = lseek(fd, at, SEEK_HOLE);
+	if (found != places) {
+		fprintf(stderr, "bench: data at %d places of %d\n", found, places);
+		exit(2);
+	}
+	end("sparse-seek");
+	begin();
+	if (ftruncate(fd, 0))
+		die("truncate");
+	end("sparse-cut");
+	close(fd);
+	unlink(path);
+}
+
 static void many_stats(const char *file, int calls)
 {
 	struct stat st;
@@ -390,6 +474,10 @@ int main(int argc, char **argv)
 		disk(argv[2], atoi(argv[3]));
 	else if (argc == 4 && !strcmp(argv[1], "io"))
 		io(argv[2], atoi(argv[3]));
+	else if (argc == 4 && !strcmp(argv[1], "names"))
+		names(argv[2], atoi(argv[3]));
+	else if (argc == 4 && !strcmp(argv[1], "sparse"))
+		sparse(argv[2], atoi(argv[3]));
 	else if (argc == 4 && !strcmp(argv[1], "stat"))
 		many_stats(argv[2], atoi(argv[3]));
 	else if (argc == 4 && !strcmp(argv[1], "calls"))

@@ -14,7 +14,7 @@ use crate::txn::Txn;
 const ZERO_AHEAD: u32 = 16;
 
 impl<'call> Txn<'call> {
-    /// A free inode, all zero but for its generation: directories are spread, others stay in their directory's group.
+    /// A free inode, all zero: directories are spread, others stay in their directory's group.
     pub fn allocate_inode(&self, parent: u32, directory: bool) -> Result<Ip<'call>> {
         let sb = &self.fs.sb;
         let home = parent.saturating_sub(1) / sb.inodes_per_group % sb.groups.max(1);
@@ -134,9 +134,6 @@ impl<'call> Txn<'call> {
             return Err(self.fs.corrupt(self.device, format_args!("inode {ino} is free in its bitmap, but has links")));
         }
         ip.clear(self)?;
-        let mut generation = [0; 4];
-        self.device.random(&mut generation);
-        ip.put(self, inode::GENERATION, u32::from_le_bytes(generation))?;
         if ip.size > inode::EXTRA_ISIZE {
             ip.put(self, inode::EXTRA_ISIZE, self.fs.sb.extra_isize)?;
         }
