@@ -32,12 +32,28 @@ use bento::prelude::*;
 use disk::Super;
 
 /// What is kept of a cached inode.
-#[derive(State, Default)]
+#[derive(State)]
 #[state(reload)]
 pub struct Node {
     /// Held by whoever reads or changes the inode's bytes in its table, its extent tree or its attributes, where the VFS's
     /// lock of the inode does not do. What is inside are hints.
     pub map: Mutex<map::Hints>,
+}
+
+impl Default for Node {
+    /// A panic leaves no doubt: the bytes are undone before the lock is let go, and hints can be had again.
+    fn default() -> Node {
+        Node { map: Mutex::mending(map::Hints::default(), |hints| *hints = map::Hints::default()) }
+    }
+}
+
+/// A lock for blocks alone: what a panic had changed of them is undone before it is let go.
+pub(crate) struct Order(pub Mutex<()>);
+
+impl Default for Order {
+    fn default() -> Order {
+        Order(Mutex::mending((), |()| ()))
+    }
 }
 
 #[bento_fs(name = "rext4", version = 1, data = "extents", on_panic = "restart")]
@@ -52,7 +68,7 @@ pub struct Rext4 {
     pub(crate) settings: mount::Settings,
     /// Held by transactions that change blocks of attributes which inodes share.
     #[state(skip)]
-    pub(crate) shared_xattrs: Mutex<()>,
+    pub(crate) shared_xattrs: Order,
 }
 
 #[bento_fs]

@@ -12,7 +12,7 @@ use crate::disk::{INODE_UNINIT, Super, compat, incompat, ro_compat, superblock a
 use crate::orphan::Orphans;
 use crate::superblock::{Raw, parse, unwritable};
 use crate::txn::Txn;
-use crate::{Rext4, journal, node};
+use crate::{Order, Rext4, journal, node};
 
 /// `barrier`, `barrier=0`, `barrier=1`.
 struct Switch(bool);
@@ -191,7 +191,7 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
         has_journal: first.journal_inode != 0 && !options.no_journal(),
     };
     let groups = Groups::new(first.groups)?;
-    let shared_xattrs = Mutex::default();
+    let shared_xattrs = Order::default();
     let mut fs = Rext4 { groups, sb: first, orphans: Orphans::default(), settings, shared_xattrs };
     if fs.sb.checksums() {
         let at = fs.sb.super_offset;

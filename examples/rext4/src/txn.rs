@@ -136,9 +136,12 @@ impl<'call> Txn<'call> {
             self.apply(next, &mut state)?;
             group = Some(next);
         }
-        self.fs.orphans.settle(&self.pending.orphans);
         let Txn { fs, tx, pending, .. } = self;
         tx.commit()?;
+        // Not before: what is not committed is undone, and comes or leaves no more.
+        if let Some(ticket) = pending.ticket.get() {
+            fs.orphans.settle(&pending.orphans, ticket);
+        }
         for change in pending.changes.borrow().iter() {
             match change.kind {
                 Kind::TakeInode => fs.settings.free_inodes.fetch_sub(1, Ordering::Relaxed),
