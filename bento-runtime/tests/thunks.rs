@@ -60,6 +60,17 @@ struct ThunkFs {
     counted: RwLock<u64>,
     #[state(4)]
     inner: Inner,
+    #[state(skip)]
+    hint: Hint,
+}
+
+/// Nothing is lost with it.
+struct Hint(Mutex<u64>);
+
+impl Default for Hint {
+    fn default() -> Hint {
+        Hint(Mutex::mending(1, |hint| *hint = 42))
+    }
 }
 
 #[derive(State)]
@@ -82,7 +93,13 @@ impl FileSystem for ThunkFs {
         let options: Options = cx.options()?;
         cx.set_root(Ino::new(options.root).ok_or(Errno::EINVAL)?);
         let inner = Inner::Boxed(Box::new(Mutex::new(20)));
-        Ok(ThunkFs { mounted_as: cx.source().to_vec(), kept: Mutex::new(1), counted: RwLock::new(10), inner })
+        Ok(ThunkFs {
+            mounted_as: cx.source().to_vec(),
+            kept: Mutex::new(1),
+            counted: RwLock::new(10),
+            inner,
+            hint: Hint::default(),
+        })
     }
 
     fn load_inode(&self, _cx: &Context<Self>, ino: Ino) -> Result<(Attr, Node)> {
@@ -112,6 +129,12 @@ impl FileSystem for ThunkFs {
                 let counted = *self.counted.read();
                 Ino::new(kept + counted + *boxed.lock()).ok_or(Errno::EIO)
             }
+            b"mended" => {
+                let mut hint = self.hint.0.lock();
+                *hint += 7;
+                panic!("with a hint half-way at {hint}", hint = *hint)
+            }
+            b"hint" => Ino::new(*self.hint.0.lock()).ok_or(Errno::EIO),
             b"source" => Ino::new(self.mounted_as.len() as u64).ok_or(Errno::EIO),
             _ => Ino::new(dir.number + 1).ok_or(Errno::ENOENT),
         }
@@ -412,6 +435,19 @@ fn a_lock_held_by_a_panic_is_poisoned_and_ends_later_calls() {
         let lock = lock.swap(0, Ordering::SeqCst);
         assert!((data..data + OPS.inode_data_size as usize).contains(&lock), "{lock:#x}, and the data is at {data:#x}");
     }
+}
+
+#[test]
+fn a_lock_that_mends_what_a_panic_left_is_not_poisoned() {
+    let _alone = alone();
+    let mut mount = Mount::new("").unwrap();
+    POISONED.store(0, Ordering::SeqCst);
+    assert_eq!(mount.lookup("hint"), 1);
+    for _ in 0..2 {
+        assert_eq!(mount.lookup("mended"), -i64::from(Errno::EIO.get()));
+        assert_eq!(mount.lookup("hint"), 42);
+    }
+    assert_eq!(POISONED.load(Ordering::SeqCst), 0);
 }
 
 #[test]

@@ -95,6 +95,8 @@ pub struct Super {
     pub rename_lock: std::sync::RwLock<()>,
     pub panics: Mutex<Vec<Panic>>,
     pub bad_values: AtomicU64,
+    /// What a test wants it to be all the time.
+    pub stopped_clock: OnceLock<abi::bento_time>,
     outcome: Mutex<Option<(Op, Outcome)>>,
     lines: Mutex<VecDeque<String>>,
     /// What the handler logged last as an error: why a mount was refused.
@@ -179,6 +181,7 @@ impl Super {
             rename_lock: std::sync::RwLock::new(()),
             panics: Mutex::new(Vec::new()),
             bad_values: AtomicU64::new(0),
+            stopped_clock: OnceLock::new(),
             outcome: Mutex::new(None),
             lines: Mutex::new(VecDeque::new()),
             last_error: Mutex::new(None),
@@ -617,7 +620,7 @@ impl Super {
 
     /// The time on inodes: the kernel's coarse clock, rounded to the mount's granularity.
     pub fn now(&self) -> abi::bento_time {
-        self.round(helpers::now())
+        self.round(self.stopped_clock.get().copied().unwrap_or_else(helpers::now))
     }
 
     fn round(&self, mut time: abi::bento_time) -> abi::bento_time {

@@ -123,6 +123,7 @@ impl<'call> Transaction<'call> {
     fn note(&self, at: *mut u8, len: usize) -> Result<()> {
         const HEADER: usize = size_of::<abi::bento_undo_record>();
         let need = HEADER + len.next_multiple_of(8);
+        host::access()?;
         // SAFETY: SAFETY.md C1, T1: the chunk is this call's, and what lies behind `used` is nobody's yet.
         unsafe {
             let mut chunk = (*self.call).undo;
@@ -305,6 +306,7 @@ impl<'call> Transaction<'call> {
 
     /// Makes all of it happen. An error means that nothing has: the instance is spoiled, or the journal has stopped.
     pub fn commit(mut self) -> Result<()> {
+        host::access()?;
         self.ended = true;
         host::tx_end(self.call, true)
     }

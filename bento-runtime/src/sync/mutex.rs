@@ -21,6 +21,8 @@ pub struct Mutex<T> {
     word: AtomicU32,
     poisoned: AtomicBool,
     site: &'static Location<'static>,
+    /// Instead of poisoning it.
+    mend: Option<fn(&mut T)>,
     value: UnsafeCell<T>,
 }
 
@@ -44,6 +46,21 @@ impl<T> Mutex<T> {
             word: AtomicU32::new(FREE),
             poisoned: AtomicBool::new(false),
             site: Location::caller(),
+            mend: None,
+            value: UnsafeCell::new(value),
+        }
+    }
+
+    /// A lock that no panic poisons: whatever it caught half-way, `mend` makes a sound value of it again before the lock is
+    /// let go. For what can be made anew or never is half-changed: hints, caches, and the bytes of blocks, which a
+    /// [`Transaction`](crate::fs::Transaction) puts back while it still has its locks.
+    #[track_caller]
+    pub const fn mending(value: T, mend: fn(&mut T)) -> Self {
+        Mutex {
+            word: AtomicU32::new(FREE),
+            poisoned: AtomicBool::new(false),
+            site: Location::caller(),
+            mend: Some(mend),
             value: UnsafeCell::new(value),
         }
     }
@@ -131,7 +148,11 @@ impl RawGuard {
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         if contain::panicking() {
-            poison(self.mutex, &self.mutex.poisoned);
+            match self.mutex.mend {
+                // SAFETY: SAFETY.md C6: the guard holds the lock, and its value is reached through it only.
+                Some(mend) => mend(unsafe { &mut *self.mutex.value.get() }),
+                None => poison(self.mutex, &self.mutex.poisoned),
+            }
         }
         validator::released(self.mutex, self.mutex.site);
         if self.mutex.word.swap(FREE, Ordering::Release) == CONTENDED {

@@ -34,12 +34,18 @@ use bento::prelude::*;
 use disk::Super;
 
 /// What is kept of a cached inode.
-#[derive(State, Default)]
+#[derive(State)]
 #[state(reload)]
 pub struct Node {
     /// Held by whoever reads or changes the inode's bytes in its table, its extent tree or its attributes, where the VFS's
     /// lock of the inode does not do. What is inside are hints.
     pub map: Mutex<map::Hints>,
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node { map: node::hints() }
+    }
 }
 
 #[bento_fs(name = "rext4", version = 1, data = "extents", on_panic = "restart")]
@@ -54,11 +60,11 @@ pub struct Rext4 {
     pub(crate) settings: mount::Settings,
     /// Held by transactions that change blocks of attributes which inodes share.
     #[state(skip)]
-    pub(crate) shared_xattrs: Mutex<()>,
+    pub(crate) shared_xattrs: txn::Order,
 }
 
 impl Rext4 {
     fn new(sb: Super, groups: alloc::Groups, settings: mount::Settings) -> Self {
-        Rext4 { sb, groups, settings, orphans: orphan::Orphans::default(), shared_xattrs: Mutex::default() }
+        Rext4 { sb, groups, settings, orphans: orphan::Orphans::default(), shared_xattrs: txn::Order::default() }
     }
 }

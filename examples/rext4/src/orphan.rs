@@ -7,7 +7,7 @@
 //! another inode, whose node is not locked: its checksum is adjusted for just that change, and who seals an inode that is
 //! on the list holds the lock of the orphans ([`Txn::seal`]).
 
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use bento::fs::Checksum;
@@ -16,7 +16,7 @@ use bento::prelude::*;
 use crate::Rext4;
 use crate::alloc::Ticket;
 use crate::disk::{Ip, inode, superblock as sb};
-use crate::list::List;
+use crate::txn::Order;
 use crate::txn::Txn;
 
 /// The place of an orphan that is in the list, not in the file.
@@ -69,7 +69,7 @@ impl State for Members {
 pub struct Orphans {
     /// Held by transactions that change them.
     #[state(skip)]
-    lock: Mutex<()>,
+    lock: Order,
     #[state(1)]
     members: Mutex<Members>,
     #[state(2)]
@@ -85,15 +85,8 @@ pub struct Orphans {
 #[derive(Default)]
 pub(crate) struct Staged {
     locked: Cell<bool>,
-    changes: RefCell<Changes>,
-}
-
-struct Changes(List<u32, 2>);
-
-impl Default for Changes {
-    fn default() -> Self {
-        Changes(List::new())
-    }
+    /// Some are coming or leaving, under its ticket.
+    changed: Cell<bool>,
 }
 
 impl Orphans {
@@ -126,20 +119,19 @@ impl Orphans {
         Ok(())
     }
 
-    /// The transaction is about to commit, its locks still held.
-    pub(crate) fn settle(&self, staged: &Staged) {
-        let staged = staged.changes.borrow();
-        if staged.0.iter().next().is_none() {
+    /// The transaction that had `ticket` has committed. Its locks are let go: others may have changed the same inodes since.
+    pub(crate) fn settle(&self, staged: &Staged, ticket: Ticket) {
+        if !staged.changed.get() {
             return;
         }
         let mut members = self.members.lock();
-        members.0.retain_mut(|member| {
-            if !staged.0.iter().any(|ino| *ino == member.ino) {
-                return true;
+        members.0.retain_mut(|member| match member.standing {
+            Standing::Coming(by) if by == ticket => {
+                member.standing = Standing::Settled;
+                true
             }
-            let stays = !matches!(member.standing, Standing::Leaving(_));
-            member.standing = Standing::Settled;
-            stays
+            Standing::Leaving(by) => by != ticket,
+            _ => true,
         });
         self.count.store(members.0.len() as u32, Ordering::Release);
     }
@@ -153,7 +145,7 @@ fn slots(block: &Block<'_>) -> u32 {
 impl<'call> Txn<'call> {
     pub(crate) fn lock_orphans(&self) -> Result<()> {
         if !self.pending.orphans.locked.replace(true) {
-            self.tx.lock(&self.fs.orphans.lock)?;
+            self.tx.lock(&self.fs.orphans.lock.0)?;
         }
         Ok(())
     }
@@ -179,7 +171,7 @@ impl<'call> Txn<'call> {
                 IN_LIST
             }
         };
-        self.pending.orphans.changes.borrow_mut().0.push(ip.ino)?;
+        self.pending.orphans.changed.set(true);
         orphans.add(self.fs, Member { ino: ip.ino, place, standing: Standing::Coming(self.pending.ticket()?) })
     }
 
@@ -229,7 +221,7 @@ impl<'call> Txn<'call> {
             })
         };
         let Some((place, next)) = found else { return Ok(()) };
-        self.pending.orphans.changes.borrow_mut().0.push(ip.ino)?;
+        self.pending.orphans.changed.set(true);
         if place != IN_LIST {
             return self.clear_orphan_slot(ip.ino, place);
         }

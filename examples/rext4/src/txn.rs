@@ -15,6 +15,15 @@ use crate::disk::Ip;
 use crate::list::List;
 use crate::orphan;
 
+/// A lock for blocks alone: what a panic had changed of them is undone before it is let go.
+pub(crate) struct Order(pub Mutex<()>);
+
+impl Default for Order {
+    fn default() -> Order {
+        Order(Mutex::mending((), |()| ()))
+    }
+}
+
 /// What blocks are wanted for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Use {
@@ -139,9 +148,12 @@ impl<'call> Txn<'call> {
             self.apply(next, &mut state)?;
             group = Some(next);
         }
-        self.fs.orphans.settle(&self.pending.orphans);
         let Txn { fs, tx, pending, .. } = self;
         tx.commit()?;
+        // Not before: what is not committed is undone, and comes or leaves no more.
+        if let Some(ticket) = pending.ticket.get() {
+            fs.orphans.settle(&pending.orphans, ticket);
+        }
         for change in pending.changes.borrow().iter() {
             match change.kind {
                 Kind::TakeInode => fs.settings.free_inodes.fetch_sub(1, Ordering::Relaxed),

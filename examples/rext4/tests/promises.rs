@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 
+use bento::errno::Errno;
 use bento_user_shim::{CrashState, Harness, Image as Memory, SimDisk, flags};
 use common::Image;
 use rext4::Rext4;
@@ -119,6 +120,52 @@ fn every_crash_is_survived() {
         }
         assert!(states > 50, "{kind:?}: {states} states of {writes} writes and {flushes} flushes");
         println!("{kind:?}: {states} states of {writes} writes and {flushes} flushes");
+    }
+}
+
+/// Write anew, fsync, rename over the old one, fsync the directory: how programs replace a file.
+#[test]
+fn a_file_that_is_renamed_over_is_the_old_one_or_the_new_one() {
+    const STEPS: u64 = 16;
+    for kind in KINDS {
+        let made = Image::new("rename-over", 8, kind);
+        let disk = SimDisk::new(std::fs::read(&made.path).unwrap());
+        disk.set_sector(1024);
+        let fs = Harness::mount_disk::<Rext4>(disk.clone(), "").unwrap();
+        fs.mkdir("/d", 0o755).unwrap();
+        fs.sync().unwrap();
+        disk.forget_history();
+        for step in 1..=STEPS {
+            let new = fs.create("/d/new", 0o644).unwrap();
+            new.write_all_at(&bytes(size(step), step), 0).unwrap();
+            new.fsync().unwrap();
+            new.close().unwrap();
+            fs.rename("/d/new", "/d/target").unwrap();
+            fs.open("/d", flags::READ_ONLY).unwrap().fsync().unwrap();
+            disk.mark(step);
+        }
+        fs.unmount().unwrap();
+        let mut states = 0;
+        for state in disk.crash_states(17, 3) {
+            states += 1;
+            let image = Memory::new(state.image.clone());
+            let fs = Harness::mount_disk::<Rext4>(image.clone(), "")
+                .unwrap_or_else(|error| panic!("{kind:?}: {error}: {state:?}"));
+            match fs.read_file("/d/target") {
+                Ok(found) => {
+                    let version = (1..=STEPS).find(|step| found == bytes(size(*step), *step));
+                    let one = version.is_some_and(|version| (state.mark..=state.mark + 1).contains(&version));
+                    assert!(one, "{kind:?}: version {version:?}, {} bytes: {state:?}", found.len());
+                }
+                Err(error) => assert_eq!((error, state.mark), (Errno::ENOENT, 0), "{kind:?}: {state:?}"),
+            }
+            fs.unmount().unwrap();
+            image.save(&made.path).unwrap();
+            let (code, said) = e2fsck(&["-fn"], &made.path);
+            assert_eq!(code, 0, "{kind:?}: {state:?}\n{said}");
+        }
+        println!("{kind:?}: {states} states");
+        assert!(states > 60, "{states}");
     }
 }
 

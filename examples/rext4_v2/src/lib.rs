@@ -48,11 +48,17 @@ use bento::prelude::*;
 use disk::Super;
 
 /// What is kept of a cached inode.
-#[derive(State, Default)]
+#[derive(State)]
 #[state(reload)]
 pub struct Node {
     /// As in version 1.
     pub map: Mutex<map::Hints>,
+}
+
+impl Default for Node {
+    fn default() -> Node {
+        Node { map: node::hints() }
+    }
 }
 
 // ANCHOR: fs
@@ -77,7 +83,7 @@ pub struct Rext4 {
     #[state(5, default = own::Noted::default())]
     pub(crate) noted: own::Noted,
     #[state(skip)]
-    pub(crate) shared_xattrs: Mutex<()>,
+    pub(crate) shared_xattrs: txn::Order,
 }
 // ANCHOR_END: fs
 
@@ -89,7 +95,7 @@ impl Rext4 {
             settings,
             orphans: orphan::Orphans::default(),
             noted: own::Noted::default(),
-            shared_xattrs: Mutex::default(),
+            shared_xattrs: txn::Order::default(),
         }
     }
 }

@@ -27,11 +27,12 @@ struct Freed {
 }
 
 /// Names a running transaction among those that have taken something. When it ends without a commit it only gives the
-/// ticket back: what was noted under it then means nothing, and is swept up by whoever comes across it.
+/// ticket back: what was noted under it then means nothing, and is swept up by whoever comes across it. So no two are the
+/// same, ever: its place, and how often that place was used, which is odd while it is in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Ticket(u16);
+pub struct Ticket(u64);
 
-const WORDS: usize = 16;
+const PLACES: usize = 1024;
 
 /// One group. The lock protects its bitmaps and its descriptor on the disk as well.
 #[derive(Default)]
@@ -52,17 +53,23 @@ pub struct Group {
     pub zeroed: u32,
 }
 
-#[derive(Default)]
 pub struct Slot {
     /// The first block of the inode table; 0 = not known yet. It never changes.
     pub table: AtomicU64,
     pub state: Mutex<Group>,
 }
 
+impl Default for Slot {
+    /// What a panic leaves noted under a ticket means nothing, and what is noted as freed is kept for too long at worst.
+    fn default() -> Slot {
+        Slot { table: AtomicU64::new(0), state: Mutex::mending(Group::default(), |group| group.longest = None) }
+    }
+}
+
 pub struct Groups {
     slots: Vec<Slot>,
-    /// A bit for each ticket that is in use.
-    tickets: [AtomicU64; WORDS],
+    /// The last ticket of each place, or what is one more when it was given back.
+    tickets: Vec<AtomicU64>,
     /// Where the next directory of the root goes.
     pub spread: AtomicU64,
 }
@@ -72,7 +79,10 @@ impl Groups {
         let mut slots = Vec::new();
         slots.try_reserve_exact(count as usize)?;
         slots.resize_with(count as usize, Slot::default);
-        Ok(Groups { slots, tickets: Default::default(), spread: AtomicU64::new(0) })
+        let mut tickets = Vec::new();
+        tickets.try_reserve_exact(PLACES)?;
+        tickets.resize_with(PLACES, AtomicU64::default);
+        Ok(Groups { slots, tickets, spread: AtomicU64::new(0) })
     }
 
     pub fn slot(&self, group: u32) -> Result<&Slot> {
@@ -80,32 +90,28 @@ impl Groups {
     }
 
     pub fn ticket(&self) -> Result<Ticket> {
-        for (index, word) in self.tickets.iter().enumerate() {
-            let mut now = word.load(Ordering::Relaxed);
-            while now != u64::MAX {
-                let bit = now.trailing_ones();
-                match word.compare_exchange_weak(now, now | 1 << bit, Ordering::AcqRel, Ordering::Relaxed) {
-                    Ok(_) => return Ok(Ticket((index * 64) as u16 + bit as u16)),
-                    Err(other) => now = other,
-                }
+        for (place, used) in self.tickets.iter().enumerate() {
+            let now = used.load(Ordering::Relaxed);
+            if now & 1 == 0 && used.compare_exchange(now, now + 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return Ok(Ticket((now + 1) * PLACES as u64 + place as u64));
             }
         }
         // More than a thousand transactions at once.
         Err(Errno::EAGAIN)
     }
 
-    fn word(&self, ticket: Ticket) -> Option<(&AtomicU64, u64)> {
-        Some((self.tickets.get(usize::from(ticket.0 / 64))?, 1 << (ticket.0 % 64)))
+    fn place(&self, ticket: Ticket) -> Option<(&AtomicU64, u64)> {
+        Some((self.tickets.get(ticket.0 as usize % PLACES)?, ticket.0 / PLACES as u64))
     }
 
     pub fn give_back(&self, ticket: Ticket) {
-        if let Some((word, bit)) = self.word(ticket) {
-            word.fetch_and(!bit, Ordering::Release);
+        if let Some((used, number)) = self.place(ticket) {
+            used.store(number + 1, Ordering::Release);
         }
     }
 
     pub fn is_running(&self, ticket: Ticket) -> bool {
-        self.word(ticket).is_some_and(|(word, bit)| word.load(Ordering::Acquire) & bit != 0)
+        self.place(ticket).is_some_and(|(used, number)| used.load(Ordering::Acquire) == number)
     }
 }
 
