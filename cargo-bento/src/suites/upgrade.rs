@@ -11,6 +11,7 @@ use crate::vm::RunSpec;
 
 /// Parts of `tests/suites/upgrade.sh`.
 const ONCE: &str = "survive refuse mend modules tool";
+const OLDER: &str = "survive modules";
 const STORM: &str = "storm faulty restarts";
 const FUSE: &str = "survive refuse mend tool storm faulty restarts";
 
@@ -21,6 +22,11 @@ struct Times(u32, u32, u32);
 
 pub fn once(place: &Place, stage: &Stage) -> Result<Tally> {
     in_kernel(place, stage, ONCE, Times(0, 0, 0))
+}
+
+/// What depends on the kernel's version.
+pub fn once_older(place: &Place, stage: &Stage) -> Result<Tally> {
+    in_kernel(place, stage, OLDER, Times(0, 0, 0))
 }
 
 /// The full counts.
