@@ -142,6 +142,12 @@ pub fn hostile_images(place: &Place, stage: &Stage) -> Result<Tally> {
     run(place, stage, &spec)
 }
 
+/// A disk that is full, and then is not.
+pub fn full(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    run(place, stage, &on(place, stage, &kernel, "full")?)
+}
+
 pub fn journal(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let mut spec = limited(spec(place, &kernel, &["journalfs"], "journal")?, stage);
