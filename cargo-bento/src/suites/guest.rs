@@ -129,7 +129,7 @@ pub fn hostile(place: &Place, stage: &Stage) -> Result<Tally> {
 pub fn hostile_images(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let (every, random) = match (stage.kernel, kernel.arch) {
-        ("uml", _) => ("1", "60"),
+        ("uml", _) => ("1", "30"),
         // Detectors and emulated processors are slow.
         (_, Arch::Um) => ("3", "20"),
         _ => ("4", "10"),
