@@ -20,7 +20,7 @@
 #endif
 
 #define BENTO_ABI_MAGIC 0x31544e42u /* "BNT1" */
-#define BENTO_ABI_VERSION 3u
+#define BENTO_ABI_VERSION 4u
 
 #define BENTO_NAME_MAX 255u
 #define BENTO_XATTR_SIZE_MAX 65536u
@@ -228,6 +228,8 @@ struct bento_mount_args {
 	uint64_t space_root;
 	uint64_t space_margin;
 	uint32_t space_uid, space_gid;
+	/* Seconds: the first and the last time that can be stored; all of them. */
+	int64_t time_min, time_max;
 };
 
 struct bento_unmount_args {

@@ -47,15 +47,6 @@ impl Default for Node {
     }
 }
 
-/// A lock for blocks alone: what a panic had changed of them is undone before it is let go.
-pub(crate) struct Order(pub Mutex<()>);
-
-impl Default for Order {
-    fn default() -> Order {
-        Order(Mutex::mending((), |()| ()))
-    }
-}
-
 #[bento_fs(name = "rext4", version = 1, data = "extents", on_panic = "restart")]
 pub struct Rext4 {
     #[state(1)]
@@ -68,7 +59,7 @@ pub struct Rext4 {
     pub(crate) settings: mount::Settings,
     /// Held by transactions that change blocks of attributes which inodes share.
     #[state(skip)]
-    pub(crate) shared_xattrs: Order,
+    pub(crate) shared_xattrs: txn::Order,
 }
 
 #[bento_fs]
