@@ -147,6 +147,10 @@ static int bento_mount_check(struct super_block *sb,
 		return bento_bad(bs, BENTO_OP_mount,
 				 "returned time granularity %u ns",
 				 args->time_granularity);
+	if (args->time_min >= args->time_max)
+		return bento_bad(bs, BENTO_OP_mount,
+				 "returned times from %lld to %lld",
+				 args->time_min, args->time_max);
 	if (!args->name_max || args->name_max > BENTO_NAME_MAX)
 		return bento_bad(bs, BENTO_OP_mount, "returned longest name %u",
 				 args->name_max);
@@ -174,6 +178,8 @@ static struct bento_mount_args bento_mount_ask(struct bento_super *bs,
 		.block_size = bento_extents(bs) ? bs->sb->s_blocksize : PAGE_SIZE,
 		.magic = BENTO_ABI_MAGIC,
 		.time_granularity = 1,
+		.time_min = TIME64_MIN,
+		.time_max = TIME64_MAX,
 		.name_max = BENTO_NAME_MAX,
 	};
 }
@@ -247,6 +253,8 @@ static int bento_mount_call(struct super_block *sb, struct fs_context *fc)
 	sb->s_magic = args.magic;
 	sb->s_maxbytes = args.max_file_size;
 	sb->s_time_gran = args.time_granularity;
+	sb->s_time_min = args.time_min;
+	sb->s_time_max = args.time_max;
 	sb->s_blocksize = args.block_size;
 	sb->s_blocksize_bits = ilog2(args.block_size);
 	return 0;

@@ -228,6 +228,8 @@ struct bento_mount_args {
 	uint64_t space_root;
 	uint64_t space_margin;
 	uint32_t space_uid, space_gid;
+	/* Seconds: the first and the last time that can be stored; all of them. */
+	int64_t time_min, time_max;
 };
 
 struct bento_unmount_args {

@@ -451,10 +451,12 @@ pub struct bento_mount_args {
     pub space_margin: u64,
     pub space_uid: u32,
     pub space_gid: u32,
+    pub time_min: i64,
+    pub time_max: i64,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_mount_args"][::core::mem::size_of::<bento_mount_args>() - 128usize];
+    ["Size of bento_mount_args"][::core::mem::size_of::<bento_mount_args>() - 144usize];
     [
         "Alignment of bento_mount_args",
     ][::core::mem::align_of::<bento_mount_args>() - 8usize];
@@ -512,6 +514,12 @@ const _: () = {
     [
         "Offset of field: bento_mount_args::space_gid",
     ][::core::mem::offset_of!(bento_mount_args, space_gid) - 124usize];
+    [
+        "Offset of field: bento_mount_args::time_min",
+    ][::core::mem::offset_of!(bento_mount_args, time_min) - 128usize];
+    [
+        "Offset of field: bento_mount_args::time_max",
+    ][::core::mem::offset_of!(bento_mount_args, time_max) - 136usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

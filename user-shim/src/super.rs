@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub block_size: u32,
     pub magic: u32,
     pub time_granularity: u32,
+    /// Seconds.
+    pub times: RangeInclusive<i64>,
     pub name_max: u32,
 }
 
@@ -216,6 +219,8 @@ impl Super {
             space_free: 0,
             space_root: 0,
             space_margin: 0,
+            time_min: i64::MIN,
+            time_max: i64::MAX,
             space_uid: 0,
             space_gid: 0,
         }
@@ -237,6 +242,7 @@ impl Super {
             block_size: args.block_size,
             magic: args.magic,
             time_granularity: args.time_granularity,
+            times: args.time_min..=args.time_max,
             name_max: args.name_max,
         };
         if let Some(device) = &self.device {
@@ -276,6 +282,9 @@ impl Super {
         }
         if !(1..=1_000_000_000).contains(&args.time_granularity) {
             return bad(format_args!("time granularity {} ns", args.time_granularity));
+        }
+        if args.time_min >= args.time_max {
+            return bad(format_args!("times from {} to {}", args.time_min, args.time_max));
         }
         if !(1..=abi::BENTO_NAME_MAX).contains(&args.name_max) {
             return bad(format_args!("longest name {}", args.name_max));
@@ -586,6 +595,7 @@ impl Super {
             block_size: PAGE as u32,
             magic: 0,
             time_granularity: 1,
+            times: i64::MIN..=i64::MAX,
             name_max: 255,
         };
         self.settings.get().unwrap_or(&BEFORE)
@@ -623,8 +633,14 @@ impl Super {
         self.round(self.stopped_clock.get().copied().unwrap_or_else(helpers::now))
     }
 
+    /// As the kernel does: at either end of what can be stored there are no nanoseconds.
     fn round(&self, mut time: abi::bento_time) -> abi::bento_time {
-        time.nsec -= time.nsec % self.settings().time_granularity;
+        let Settings { times, time_granularity, .. } = self.settings();
+        time.sec = time.sec.clamp(*times.start(), *times.end());
+        time.nsec -= time.nsec % time_granularity;
+        if [times.start(), times.end()].contains(&&time.sec) {
+            time.nsec = 0;
+        }
         time
     }
 

@@ -161,6 +161,11 @@ impl<'call> MountContext<'call> {
         self.set(|args| args.time_granularity = nanoseconds);
     }
 
+    /// The first and the last time that can be stored, in seconds past 1970: whoever sets one beyond gets the nearest.
+    pub fn set_time_range(&self, first: i64, last: i64) {
+        self.set(|args| (args.time_min, args.time_max) = (first, last));
+    }
+
     /// The longest name in bytes; at most 255.
     pub fn set_name_max(&self, bytes: u32) {
         self.set(|args| args.name_max = bytes);

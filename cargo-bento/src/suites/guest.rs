@@ -235,6 +235,17 @@ fn fsx_of(place: &Place, stage: &Stage, operations: &str, seeds: &str) -> Result
     run(place, stage, &spec)
 }
 
+/// Beside ext4 in the same kernel.
+pub fn differential(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let mut spec = without_disk(place, stage, &kernel, "differential")?;
+    spec.disks.extend([Disk::Scratch(400), Disk::Scratch(400)]);
+    for (name, value) in [("SEEDS", "1 2 3"), ("AFTERWARDS", "4"), ("OPERATIONS", "4000")] {
+        setting(&mut spec, name, value);
+    }
+    run(place, stage, &spec)
+}
+
 pub fn work(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let (repository, _) = tools::repository()?;

@@ -161,6 +161,22 @@ pub fn stages() -> Vec<Stage> {
             .after(UML),
         guest("fsx-rext4-uml", "uml", "rext4", "fsx: 100,000 operations on rext4", guest::fsx).after(UML),
         guest("fsx-rext4-1k-uml", "uml", "rext4 -b 1024", "the same with blocks of 1 KiB", guest::fsx).after(UML),
+        guest(
+            "differential-rext4-uml",
+            "uml",
+            "rext4",
+            "16,000 operations beside ext4, disks exchanged",
+            guest::differential,
+        )
+        .after(UML),
+        guest(
+            "differential-rext4-1k-uml",
+            "uml",
+            "rext4 -b 1024",
+            "the same with blocks of 1 KiB",
+            guest::differential,
+        )
+        .after(UML),
         guest("work-rext4-uml", "uml", "rext4", "git, make, SQLite on rext4", guest::work).after(UML),
         guest("full-rext4-uml", "uml", "rext4", "full, emptied, and full again at once", guest::full).after(UML),
         guest("hostile-rext4-uml", "uml", "rext4", "damaged images, checksums right", guest::hostile_images).after(UML),

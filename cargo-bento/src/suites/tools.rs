@@ -27,7 +27,19 @@ pub fn programs(place: &Place) -> Result<PathBuf> {
         }
     }
     own_programs(&place.root.join("tests/suites/c"), &bin)?;
+    let (judge, differ) = (judge(place)?, bin.join("differ"));
+    if fs::read(&judge)? != fs::read(&differ).unwrap_or_default() {
+        replace(&judge, &differ)?;
+    }
     Ok(bin)
+}
+
+/// The program that compares file systems, built beside this one.
+fn judge(place: &Place) -> Result<PathBuf> {
+    let mut cargo = project::cargo();
+    cargo.current_dir(&place.root).args(["build", "--quiet", "-p", "bento-judges", "--no-default-features"]);
+    ui::run(cargo.args(["--bin", "differ"]), "differ cannot be built")?;
+    Ok(place.out.with_file_name("debug/differ"))
 }
 
 /// Our own C programs only: enough for the demo and the benchmarks.

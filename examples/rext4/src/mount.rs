@@ -217,7 +217,10 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
     cx.set_root(Ino::new(crate::disk::inode::ROOT.into()).unwrap_or(Ino::ROOT));
     cx.set_magic(sb::EXT4_MAGIC.into());
     cx.set_name_max(255);
-    cx.set_time_granularity(if fs.sb.inode_size > 128 { 1 } else { 1_000_000_000 });
+    // Two more bits of seconds come with the nanoseconds.
+    let (granularity, last) = if fs.sb.inode_size > 128 { (1, 0x3_7fff_ffff) } else { (1_000_000_000, 0x7fff_ffff) };
+    cx.set_time_granularity(granularity);
+    cx.set_time_range(-0x8000_0000, last);
     cx.set_max_file_size(fs.max_file_size());
     let margin = if fs.sb.has_incompat(incompat::EXTENTS) { (fs.sb.blocks / 50).min(4096) } else { 0 };
     let block = fs.super_block(device)?;

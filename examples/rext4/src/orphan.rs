@@ -16,8 +16,7 @@ use bento::prelude::*;
 use crate::Rext4;
 use crate::alloc::Ticket;
 use crate::disk::{Ip, inode, superblock as sb};
-use crate::txn::Order;
-use crate::txn::Txn;
+use crate::txn::{Order, Txn};
 
 /// The place of an orphan that is in the list, not in the file.
 const IN_LIST: u32 = u32::MAX;
@@ -145,7 +144,7 @@ fn slots(block: &Block<'_>) -> u32 {
 impl<'call> Txn<'call> {
     pub(crate) fn lock_orphans(&self) -> Result<()> {
         if !self.pending.orphans.locked.replace(true) {
-            self.tx.lock(&self.fs.orphans.lock.0)?;
+            self.tx.lock(&self.fs.orphans.lock)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! that fails had taken was never on the disk.
 
 use core::cell::{Cell, RefCell};
+use core::ops::Deref;
 use core::sync::atomic::Ordering;
 
 use bento::fs::Credits;
@@ -16,11 +17,19 @@ use crate::list::List;
 use crate::orphan;
 
 /// A lock for blocks alone: what a panic had changed of them is undone before it is let go.
-pub(crate) struct Order(pub Mutex<()>);
+pub(crate) struct Order(Mutex<()>);
 
 impl Default for Order {
     fn default() -> Order {
         Order(Mutex::mending((), |()| ()))
+    }
+}
+
+impl Deref for Order {
+    type Target = Mutex<()>;
+
+    fn deref(&self) -> &Mutex<()> {
+        &self.0
     }
 }
 

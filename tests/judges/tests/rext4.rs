@@ -70,7 +70,7 @@ fn does_what_a_directory_here_does() {
         mount.chmod("/", 0o777).unwrap();
         let (mut one, mut two) = (InProcess::new(&mount), Mounted::new(&theirs, 60));
         let mut generator = Generator::new(seed, can);
-        for number in 0..1500 * number("JUDGES", 1) {
+        for number in 0..5000 * number("JUDGES", 1) {
             let op = generator.make();
             if is_apart(&op, &mut two) {
                 continue;
