@@ -3,7 +3,7 @@
 //! free, the same code in the kernel and in user space.
 //!
 //! A lock that was held for writing when a panic unwound is *poisoned*: what it guards may be half-changed. Locking it
-//! later ends that call with `EIO`.
+//! later ends that call with `EIO`. Not one that says how to make it whole again ([`Mutex::mended`]).
 
 mod mutex;
 mod rwlock;

@@ -21,6 +21,7 @@ pub struct Mutex<T> {
     word: AtomicU32,
     poisoned: AtomicBool,
     site: &'static Location<'static>,
+    mend: Option<fn(&mut T)>,
     value: UnsafeCell<T>,
 }
 
@@ -40,10 +41,22 @@ pub struct MutexGuard<'a, T> {
 impl<T> Mutex<T> {
     #[track_caller]
     pub const fn new(value: T) -> Self {
+        Mutex::with(value, None, Location::caller())
+    }
+
+    /// A lock that no panic poisons: `mend` makes the value whole again, whatever the call that unwinds has left of it. For
+    /// hints, and where all that counts stands in blocks, which the transaction has put back by then.
+    #[track_caller]
+    pub const fn mended(value: T, mend: fn(&mut T)) -> Self {
+        Mutex::with(value, Some(mend), Location::caller())
+    }
+
+    const fn with(value: T, mend: Option<fn(&mut T)>, site: &'static Location<'static>) -> Self {
         Mutex {
             word: AtomicU32::new(FREE),
             poisoned: AtomicBool::new(false),
-            site: Location::caller(),
+            site,
+            mend,
             value: UnsafeCell::new(value),
         }
     }
@@ -131,7 +144,10 @@ impl RawGuard {
 impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         if contain::panicking() {
-            poison(self.mutex, &self.mutex.poisoned);
+            match self.mutex.mend {
+                Some(mend) => mend(self),
+                None => poison(self.mutex, &self.mutex.poisoned),
+            }
         }
         validator::released(self.mutex, self.mutex.site);
         if self.mutex.word.swap(FREE, Ordering::Release) == CONTENDED {
