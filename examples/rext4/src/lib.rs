@@ -32,15 +32,7 @@ mod xattr;
 use bento::prelude::*;
 
 use disk::Super;
-
-/// What is kept of a cached inode.
-#[derive(State, Default)]
-#[state(reload)]
-pub struct Node {
-    /// Held by whoever reads or changes the inode's bytes in its table, its extent tree or its attributes, where the VFS's
-    /// lock of the inode does not do. What is inside are hints.
-    pub map: Mutex<map::Hints>,
-}
+pub use node::Node;
 
 #[bento_fs(name = "rext4", version = 1, data = "extents", on_panic = "restart")]
 pub struct Rext4 {
@@ -54,11 +46,11 @@ pub struct Rext4 {
     pub(crate) settings: mount::Settings,
     /// Held by transactions that change blocks of attributes which inodes share.
     #[state(skip)]
-    pub(crate) shared_xattrs: Mutex<()>,
+    pub(crate) shared_xattrs: txn::BlockLock,
 }
 
 impl Rext4 {
     fn new(sb: Super, groups: alloc::Groups, settings: mount::Settings) -> Self {
-        Rext4 { sb, groups, settings, orphans: orphan::Orphans::default(), shared_xattrs: Mutex::default() }
+        Rext4 { sb, groups, settings, orphans: orphan::Orphans::default(), shared_xattrs: txn::BlockLock::default() }
     }
 }

@@ -6,7 +6,22 @@ use bento::prelude::*;
 
 use crate::disk::{Ip, inode, ro_compat, superblock as sb};
 use crate::txn::Txn;
-use crate::{Node, Rext4, file, map, namei, xattr};
+use crate::{Rext4, file, map, namei, xattr};
+
+/// What is kept of a cached inode.
+#[derive(State)]
+#[state(reload)]
+pub struct Node {
+    /// Held by whoever reads or changes the inode's bytes in its table, its extent tree or its attributes, where the VFS's
+    /// lock of the inode does not do. What is inside are hints.
+    pub map: Mutex<map::Hints>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Node { map: Mutex::mended(map::Hints::default(), |hints| *hints = map::Hints::default()) }
+    }
+}
 
 /// Seconds of a time that has only 32 bits go from 1901 to 2038; two more bits say how often to go round.
 fn split(time: Timestamp) -> (u32, u32) {

@@ -17,7 +17,7 @@ use crate::Rext4;
 use crate::alloc::Ticket;
 use crate::disk::{Ip, inode, superblock as sb};
 use crate::list::List;
-use crate::txn::Txn;
+use crate::txn::{BlockLock, Txn};
 
 /// The place of an orphan that is in the list, not in the file.
 const IN_LIST: u32 = u32::MAX;
@@ -69,7 +69,7 @@ impl State for Members {
 pub struct Orphans {
     /// Held by transactions that change them.
     #[state(skip)]
-    lock: Mutex<()>,
+    lock: BlockLock,
     #[state(1)]
     members: Mutex<Members>,
     #[state(2)]
@@ -153,7 +153,7 @@ fn slots(block: &Block<'_>) -> u32 {
 impl<'call> Txn<'call> {
     pub(crate) fn lock_orphans(&self) -> Result<()> {
         if !self.pending.orphans.locked.replace(true) {
-            self.tx.lock(&self.fs.orphans.lock)?;
+            self.tx.lock(&self.fs.orphans.lock.0)?;
         }
         Ok(())
     }
@@ -340,6 +340,8 @@ impl Rext4 {
 
     /// The newest orphan, if there is one.
     pub fn next_orphan(&self) -> Option<u32> {
-        self.orphans.members.lock().0.last().map(|member| member.ino)
+        let mut members = self.orphans.members.lock();
+        self.orphans.sweep(&mut members, self);
+        members.0.last().map(|member| member.ino)
     }
 }

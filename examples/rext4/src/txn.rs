@@ -29,6 +29,15 @@ const GROUPS: u32 = 3;
 /// The superblock, and a block of the orphan file or an inode of the orphan list.
 const OTHERS: u32 = 3;
 
+/// Guards blocks and nothing in memory: after a panic they are as they were.
+pub struct BlockLock(pub Mutex<()>);
+
+impl Default for BlockLock {
+    fn default() -> Self {
+        BlockLock(Mutex::mended((), |()| ()))
+    }
+}
+
 pub struct Txn<'call> {
     pub fs: &'call Rext4,
     pub device: Device<'call>,

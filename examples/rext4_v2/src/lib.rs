@@ -46,14 +46,7 @@ mod xattr;
 use bento::prelude::*;
 
 use disk::Super;
-
-/// What is kept of a cached inode.
-#[derive(State, Default)]
-#[state(reload)]
-pub struct Node {
-    /// As in version 1.
-    pub map: Mutex<map::Hints>,
-}
+pub use node::Node;
 
 // ANCHOR: fs
 #[bento_fs(
@@ -77,7 +70,7 @@ pub struct Rext4 {
     #[state(5, default = own::Noted::default())]
     pub(crate) noted: own::Noted,
     #[state(skip)]
-    pub(crate) shared_xattrs: Mutex<()>,
+    pub(crate) shared_xattrs: txn::BlockLock,
 }
 // ANCHOR_END: fs
 
@@ -89,7 +82,7 @@ impl Rext4 {
             settings,
             orphans: orphan::Orphans::default(),
             noted: own::Noted::default(),
-            shared_xattrs: Mutex::default(),
+            shared_xattrs: txn::BlockLock::default(),
         }
     }
 }

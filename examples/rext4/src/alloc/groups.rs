@@ -46,11 +46,17 @@ pub struct Group {
     pub zeroed: u32,
 }
 
-#[derive(Default)]
 pub struct Slot {
     /// The first block of the inode table; 0 = not known yet. It never changes.
     pub table: AtomicU64,
     pub state: Mutex<Group>,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        // What an undone transaction had noted is swept up as ever; the bitmap is as it was before.
+        Slot { table: AtomicU64::new(0), state: Mutex::mended(Group::default(), |group| group.longest = None) }
+    }
 }
 
 pub struct Groups {

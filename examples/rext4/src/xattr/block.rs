@@ -74,7 +74,7 @@ pub fn room(fs: &Rext4) -> usize {
 
 /// Keeps others from blocks that two inodes may share, until the transaction has ended.
 pub fn lock(txn: &Txn) -> Result<()> {
-    txn.tx.lock(&txn.fs.shared_xattrs).map(|_| ())
+    txn.tx.lock(&txn.fs.shared_xattrs.0).map(|_| ())
 }
 
 /// Lets these be the attributes in the inode's block, which is `old` now. How many blocks more the inode has.
