@@ -231,7 +231,17 @@ pub(crate) fn device_block_size(call: *mut abi::bento_call, size: u32) -> Result
 const NO_BLOCK: abi::bento_block =
     abi::bento_block { data: ptr::null_mut(), number: 0, size: 0, slot: 0, flags: 0, pad: 0 };
 
+/// Where a test may want the call to end.
+#[inline(always)]
+fn may_fail(call: *mut abi::bento_call) -> Result<()> {
+    #[cfg(feature = "faults")]
+    crate::fault::point(call)?;
+    let _ = call;
+    Ok(())
+}
+
 pub(crate) fn block_read(call: *mut abi::bento_call, number: u64) -> Result<abi::bento_block> {
+    may_fail(call)?;
     let mut block = NO_BLOCK;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(block_read, bento_block_read(call, number, &mut block)) })?;
@@ -239,6 +249,7 @@ pub(crate) fn block_read(call: *mut abi::bento_call, number: u64) -> Result<abi:
 }
 
 pub(crate) fn block_new(call: *mut abi::bento_call, number: u64) -> Result<abi::bento_block> {
+    may_fail(call)?;
     let mut block = NO_BLOCK;
     // SAFETY: SAFETY.md C1, C7, T1.
     Errno::check(unsafe { shim!(block_new, bento_block_new(call, number, &mut block)) })?;
@@ -282,16 +293,19 @@ pub(crate) fn checksum_add(call: *mut abi::bento_call, sum: &abi::bento_checksum
 }
 
 pub(crate) fn tx_begin(call: *mut abi::bento_call, blocks: u32, revokes: u32) -> Result<()> {
+    may_fail(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(tx_begin, bento_tx_begin(call, blocks, revokes)) }).map(drop)
 }
 
 pub(crate) fn tx_extend(call: *mut abi::bento_call, blocks: u32, revokes: u32) -> Result<()> {
+    may_fail(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(tx_extend, bento_tx_extend(call, blocks, revokes)) }).map(drop)
 }
 
 pub(crate) fn tx_write(call: *mut abi::bento_call, slot: u32, checksum: u32) -> Result<()> {
+    may_fail(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(tx_write, bento_tx_write(call, slot, checksum)) }).map(drop)
 }
@@ -318,6 +332,7 @@ pub(crate) fn tx_inode(
 }
 
 pub(crate) fn tx_claim(call: *mut abi::bento_call, blocks: u64) -> Result<()> {
+    may_fail(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(tx_claim, bento_tx_claim(call, blocks)) }).map(drop)
 }

@@ -27,6 +27,8 @@ extern crate std;
 pub mod abi;
 pub mod contain;
 pub mod errno;
+#[cfg(feature = "faults")]
+mod fault;
 pub mod fs;
 pub mod host;
 #[cfg(feature = "freestanding")]
