@@ -130,6 +130,10 @@ pub fn stages() -> Vec<Stage> {
         guest("pjdfstest-rext4-6.1", "6.1", "rext4 -b 1024", "the same with blocks of 1 KiB, 6.1", guest::pjdfstest)
             .after(QEMU),
         guest("work-rext4-6.12", "6.12", "rext4", "git, make, SQLite on rext4", guest::work).after(QEMU).minutes(10),
+        guest("upgrade-rext4-6.12", "6.12", "", "rext4 replaced under load, and after panics", upgrade::disk)
+            .after(QEMU)
+            .cores(2)
+            .minutes(15),
         host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]).minutes(15),
         guest("smoke-uml", "uml", "", "mount, use, unload in user-mode Linux", guest::smoke).after(UML),
         guest("upgrade-uml", "uml", "", "what an upgrade must not touch; upgrades that fail", upgrade::once).after(UML),
@@ -159,6 +163,9 @@ pub fn stages() -> Vec<Stage> {
         guest("fsx-rext4-uml", "uml", "rext4", "fsx: 100,000 operations on rext4", guest::fsx).after(UML),
         guest("fsx-rext4-1k-uml", "uml", "rext4 -b 1024", "the same with blocks of 1 KiB", guest::fsx).after(UML),
         guest("work-rext4-uml", "uml", "rext4", "git, make, SQLite on rext4", guest::work).after(UML),
+        guest("upgrade-rext4-uml", "uml", "", "rext4 replaced under load, and after panics", upgrade::disk)
+            .after(UML)
+            .minutes(12),
         host("uml-debug", "user-mode Linux with KASAN, lockdep and kmemleak builds", host::uml_debug)
             .after(&["kernels"])
             .cores(2)
@@ -173,6 +180,9 @@ pub fn stages() -> Vec<Stage> {
         guest("upgrade-storm-debug", "uml-debug", "", "upgrades and restarts under load", upgrade::storm_few)
             .after(DEBUG)
             .minutes(12),
+        guest("upgrade-rext4-debug", "uml-debug", "", "rext4 replaced under load, and after panics", upgrade::disk)
+            .after(DEBUG)
+            .minutes(15),
         guest("containment-debug", "uml-debug", "", "each fault in each handler", guest::containment).after(DEBUG),
         guest("hostile-debug", "uml-debug", "", "a file system that lies", guest::hostile).after(DEBUG),
         guest("journal-debug", "uml-debug", "", "transactions, and what a crash leaves of them", guest::journal)
