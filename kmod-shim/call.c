@@ -284,6 +284,17 @@ s64 bento_inside(struct bento_super *bs, enum bento_op op, void *args,
 	return bento_enter_run(bs, op, args, kc);
 }
 
+/* Handlers that begin transactions. */
+static const u64 bento_begins =
+	BIT_ULL(BENTO_OP_create) | BIT_ULL(BENTO_OP_mkdir) | BIT_ULL(BENTO_OP_mknod) |
+	BIT_ULL(BENTO_OP_symlink) | BIT_ULL(BENTO_OP_link) | BIT_ULL(BENTO_OP_unlink) |
+	BIT_ULL(BENTO_OP_rmdir) | BIT_ULL(BENTO_OP_rename) | BIT_ULL(BENTO_OP_tmpfile) |
+	BIT_ULL(BENTO_OP_setattr) | BIT_ULL(BENTO_OP_setxattr) |
+	BIT_ULL(BENTO_OP_removexattr) | BIT_ULL(BENTO_OP_fileattr_set) |
+	BIT_ULL(BENTO_OP_fallocate) | BIT_ULL(BENTO_OP_write_inode) |
+	BIT_ULL(BENTO_OP_evict_inode) | BIT_ULL(BENTO_OP_allocate_extents) |
+	BIT_ULL(BENTO_OP_convert_extents);
+
 s64 bento_invoke_kc(struct bento_super *bs, enum bento_op op, void *args,
 		    struct bento_kcall *kc)
 {
@@ -295,6 +306,8 @@ s64 bento_invoke_kc(struct bento_super *bs, enum bento_op op, void *args,
 		bento_bad(bs, op, "not entered: too little stack");
 		return -ENOMEM;
 	}
+	if (bs->disk.journal && bento_begins & BIT_ULL(op))
+		bento_journal_make_room(bs);
 	err = bento_slot_enter(slot);
 	if (unlikely(err))
 		return err;

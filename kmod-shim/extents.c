@@ -816,8 +816,10 @@ static int bento_map_tell(struct inode *inode, loff_t start, loff_t end, u64 add
 	spin_lock(&map->lock);
 	bento_map_set(inode, start, end, err ? BENTO_PIECE_OWED : BENTO_PIECE_MAPPED,
 		      addr, &spare);
-	if (err)
+	if (err && !map->owed) {
 		map->owed = true;
+		atomic_inc(&bento_isb(inode)->owing);
+	}
 	bento_map_stale(map);
 	bento_map_trim(inode);
 	spin_unlock(&map->lock);
@@ -827,8 +829,9 @@ static int bento_map_tell(struct inode *inode, loff_t start, loff_t end, u64 add
 				    bento_isb(inode)->fs->name,
 				    bento_isb(inode)->source ?: "none", inode->i_ino,
 				    end - start, start, err);
-		/* Whoever syncs tries again. */
-		__mark_inode_dirty(inode, I_DIRTY_PAGES);
+		/* Whoever syncs tries again, in write_inode. As I_DIRTY_PAGES
+		 * that would be forgotten: no page is dirty. */
+		mark_inode_dirty_sync(inode);
 	}
 	return err;
 }
@@ -870,6 +873,15 @@ int bento_map_written_range(struct inode *inode, loff_t start, loff_t end)
 	return later ?: err;
 }
 
+static void bento_map_owes_nothing(struct inode *inode)
+{
+	struct bento_map *map = bento_map(inode);
+
+	if (map->owed)
+		atomic_dec(&bento_isb(inode)->owing);
+	map->owed = false;
+}
+
 int bento_map_settle(struct inode *inode)
 {
 	struct bento_map *map = bento_map(inode);
@@ -888,7 +900,7 @@ int bento_map_settle(struct inode *inode)
 		if (piece)
 			bento_found_set(inode, piece, &found);
 		else
-			map->owed = false;
+			bento_map_owes_nothing(inode);
 		spin_unlock(&map->lock);
 		if (!piece)
 			break;
@@ -970,5 +982,5 @@ void bento_map_end(struct inode *inode)
 			  "inode %lu leaves the cache with data that its handler was not told of",
 			  inode->i_ino);
 	map->delayed = map->reserved = 0;
-	map->owed = false;
+	bento_map_owes_nothing(inode);
 }

@@ -578,7 +578,12 @@ static int bento_extents_writepages(struct address_space *mapping,
 	if (!err)
 		err = iomap_writepages(mapping, wbc, &wpc, &bento_writeback_ops);
 	bento_map_unpin(inode);
-	return err ?: later;
+	err = err ?: later;
+	/* What was refused stays dirty. fsync gives the error back; syncfs looks
+	 * only here. */
+	if (err && wbc->sync_mode == WB_SYNC_ALL)
+		errseq_set(&inode->i_sb->s_wb_err, err);
+	return err;
 }
 
 const struct address_space_operations bento_extents_aops = {

@@ -459,6 +459,31 @@ int bento_journal_sync(struct bento_super *bs, bool wait)
 	return err ?: flush ? bento_device_flush(bs) : 0;
 }
 
+/*
+ * A handle in a log that is full waits for I/O, and so does who closes the gate
+ * if it is begun inside (G3): one that is begun and ended before. Others may
+ * fill the log again meanwhile; that is as rare as it was then.
+ */
+void bento_journal_make_room(struct bento_super *bs)
+{
+	journal_t *journal = bs->disk.journal;
+	unsigned long most = READ_ONCE(journal->j_max_transaction_buffers);
+	handle_t *handle;
+	bool full;
+
+	/* What jbd2 asks, less what a commit will still take: at most as much. */
+	if (likely(READ_ONCE(journal->j_free) > 2 * most + 32))
+		return;
+	read_lock(&journal->j_state_lock);
+	full = jbd2_log_space_left(journal) < most;
+	read_unlock(&journal->j_state_lock);
+	if (!full || current->journal_info)
+		return;
+	handle = jbd2__journal_start(journal, 1, 0, 0, GFP_NOFS, 0, 0);
+	if (!IS_ERR(handle))
+		jbd2_journal_stop(handle);
+}
+
 int bento_journal_empty(struct bento_super *bs)
 {
 	journal_t *journal = bs->disk.journal;

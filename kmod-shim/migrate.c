@@ -304,33 +304,46 @@ static void bento_poison_inode(struct bento_kinode *ki)
 	smp_store_release(&ki->pub.data_generation, 0);
 }
 
-void bento_lock_poisoned(struct bento_call *call, const void *lock)
+/* The inode among those of a call whose data `lock` lies in. */
+static struct bento_inode *bento_lock_inode(struct bento_call *call, const void *lock)
 {
 	struct bento_kcall *kc = container_of(call, struct bento_kcall, pub);
-	struct bento_super *bs = call->sb;
-	struct bento_inode *pub[4], *found = NULL;
+	struct bento_inode *pub[4];
 	unsigned int n = bento_inodes_of(kc, pub);
 
 	while (n--)
-		if (bento_holds(bs, pub[n], lock))
-			found = pub[n];
-	if (!found)
-		found = bento_ledger_find(kc, lock);
+		if (bento_holds(call->sb, pub[n], lock))
+			return pub[n];
+	return bento_ledger_find(kc, lock);
+}
+
+void bento_lock_poisoned(struct bento_call *call, const void *lock)
+{
+	struct bento_inode *found = bento_lock_inode(call, lock);
+
 	if (!found)
 		return;
 	bento_poison_inode(bento_ki(bento_vfs(found)));
-	bento_msg(bs, KERN_ERR, "inode %llu answers EIO from now on: a panic left it half changed",
+	bento_msg(call->sb, KERN_ERR,
+		  "inode %llu answers EIO from now on: a panic left it half changed",
 		  found->ino);
 }
 EXPORT_SYMBOL_GPL(bento_lock_poisoned);
 
+/*
+ * A lock of the instance asks for a restart. One on the heap may be anybody's:
+ * with a device all that is there can be made again, so it does, too.
+ */
 void bento_lock_refused(struct bento_call *call, const void *lock)
 {
 	struct bento_slot *slot = &call->sb->slot;
+	bool inside;
 
-	if (call->generation == slot->generation && slot->instance &&
-	    lock >= slot->instance &&
-	    lock < slot->instance + slot->ops->instance_size)
+	if (call->generation != slot->generation || !slot->instance)
+		return;
+	inside = lock >= slot->instance &&
+		 lock < slot->instance + slot->ops->instance_size;
+	if (inside || (bento_extents(call->sb) && !bento_lock_inode(call, lock)))
 		bento_slot_fail(call->sb, "a panic left a lock of its instance poisoned");
 }
 EXPORT_SYMBOL_GPL(bento_lock_refused);

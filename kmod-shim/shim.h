@@ -187,6 +187,7 @@ struct bento_super {
 	wait_queue_head_t orphan_wait;
 	struct work_struct orphan_work;
 	atomic_t deferred; /* workers that drop stale pages, and hold inodes */
+	atomic_t owing; /* inodes whose written data a handler has refused to hear of */
 
 	/* swap.c and sweep.c */
 	bool live; /* mounted: a restart makes sense */
@@ -653,6 +654,7 @@ int bento_disk_ready(struct bento_super *bs);
 void bento_disk_exit(struct bento_super *bs);
 /* What has been committed reaches the device: waits with `wait`. */
 int bento_journal_sync(struct bento_super *bs, bool wait);
+void bento_journal_make_room(struct bento_super *bs);
 /* All of it, and the journal is empty: freeze, and read-only from now on. */
 int bento_journal_empty(struct bento_super *bs);
 /* Until the transaction that last touched that inode is on the device, and the

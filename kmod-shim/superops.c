@@ -8,7 +8,7 @@
 #include <linux/statfs.h>
 #include <linux/writeback.h>
 
-#include "shim.h"
+#include "extents.h"
 
 static struct inode *bento_alloc_inode(struct super_block *sb)
 {
@@ -51,9 +51,11 @@ static int bento_write_inode(struct inode *inode, struct writeback_control *wbc)
 		.flags = wbc->sync_mode == WB_SYNC_ALL,
 	};
 
+	int owed = bento_extents(bento_isb(inode)) ? bento_map_settle(inode) : 0;
+
 	/* Into the journal: who wants it on the device (fsync, sync, nfsd) waits
 	 * for that once, when all of it is there. */
-	return bento_errno(bento_call(bento_isb(inode), write_inode, &args));
+	return bento_errno(bento_call(bento_isb(inode), write_inode, &args)) ?: owed;
 }
 
 static void bento_limit_statfs(struct bento_super *bs, struct kstatfs *st)
@@ -136,10 +138,16 @@ static int bento_sync_fs(struct super_block *sb, int wait)
 	struct bento_super *bs = bento_sb(sb);
 	int err = 0, later = 0;
 
+	/* Refused since their inodes were written: those are dirty again. */
+	if (wait && atomic_read(&bs->owing)) {
+		sync_inodes_sb(sb);
+		if (atomic_read(&bs->owing))
+			later = -EIO;
+	}
 	if (bento_has(bs, BENTO_OP_sync_fs))
 		err = bento_errno(bento_call(bs, sync_fs, &args));
 	if (bento_extents(bs))
-		later = bento_journal_sync(bs, wait);
+		later = bento_journal_sync(bs, wait) ?: later;
 	return err ?: later;
 }
 
@@ -186,7 +194,8 @@ void bento_fill_super_ops(struct bento_super *bs, struct super_operations *ops)
 	ops->evict_inode = bento_evict_inode;
 	ops->statfs = bento_statfs;
 	ops->show_options = bento_show_options;
-	if (bento_had(bs, BENTO_OP_write_inode) && !bento_resident(bs))
+	if ((bento_had(bs, BENTO_OP_write_inode) && !bento_resident(bs)) ||
+	    bento_extents(bs))
 		ops->write_inode = bento_write_inode;
 	if (bento_extents(bs))
 		ops->put_super = bento_put_super;

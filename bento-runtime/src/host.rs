@@ -8,6 +8,7 @@ use core::ptr;
 
 use crate::abi;
 use crate::errno::{Errno, Result};
+use crate::faults::access;
 
 /// A call to a function of the shim.
 macro_rules! shim {
@@ -56,14 +57,6 @@ mod installed {
 use installed::table;
 #[cfg(not(bento_kernel))]
 pub use installed::{install, is_installed};
-
-/// An access to blocks: where a test may want one to fail ([`crate::faults`]).
-#[inline(always)]
-pub(crate) fn access() -> Result<()> {
-    #[cfg(feature = "std")]
-    crate::faults::access()?;
-    Ok(())
-}
 
 /// A message of at most 400 bytes on the stack: a panic must not allocate.
 pub(crate) struct Message {
@@ -240,7 +233,7 @@ const NO_BLOCK: abi::bento_block =
     abi::bento_block { data: ptr::null_mut(), number: 0, size: 0, slot: 0, flags: 0, pad: 0 };
 
 pub(crate) fn block_read(call: *mut abi::bento_call, number: u64) -> Result<abi::bento_block> {
-    access()?;
+    access(call)?;
     let mut block = NO_BLOCK;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(block_read, bento_block_read(call, number, &mut block)) })?;
@@ -253,6 +246,7 @@ pub(crate) fn block_read_near(
     first: u64,
     count: u32,
 ) -> Result<abi::bento_block> {
+    access(call)?;
     let mut block = NO_BLOCK;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(block_read_near, bento_block_read_near(call, number, first, count, &mut block)) })?;
@@ -260,6 +254,7 @@ pub(crate) fn block_read_near(
 }
 
 pub(crate) fn block_blank(call: *mut abi::bento_call, number: u64) -> Result<abi::bento_block> {
+    access(call)?;
     let mut block = NO_BLOCK;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(block_blank, bento_block_blank(call, number, &mut block)) })?;
@@ -267,7 +262,7 @@ pub(crate) fn block_blank(call: *mut abi::bento_call, number: u64) -> Result<abi
 }
 
 pub(crate) fn block_new(call: *mut abi::bento_call, number: u64) -> Result<abi::bento_block> {
-    access()?;
+    access(call)?;
     let mut block = NO_BLOCK;
     // SAFETY: SAFETY.md C1, C7, T1.
     Errno::check(unsafe { shim!(block_new, bento_block_new(call, number, &mut block)) })?;
@@ -290,7 +285,7 @@ pub(crate) fn block_ahead(call: *mut abi::bento_call, number: u64, count: u32) {
 }
 
 pub(crate) fn blocks_zero(call: *mut abi::bento_call, number: u64, count: u64) -> Result<()> {
-    access()?;
+    access(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(blocks_zero, bento_blocks_zero(call, number, count)) }).map(drop)
 }
@@ -302,31 +297,31 @@ pub(crate) fn crc32c(seed: u32, bytes: *const u8, len: usize) -> u32 {
 }
 
 pub(crate) fn journal_open(call: *mut abi::bento_call, journal: &mut abi::bento_journal) -> Result<()> {
-    access()?;
+    access(call)?;
     // SAFETY: SAFETY.md C1, C7: the runs live through the call.
     Errno::check(unsafe { shim!(journal_open, bento_journal_open(call, journal)) }).map(drop)
 }
 
 pub(crate) fn checksum_add(call: *mut abi::bento_call, sum: &abi::bento_checksum) -> Result<u32> {
-    access()?;
+    access(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(checksum_add, bento_checksum_add(call, sum)) }).map(|index| index.unsigned_abs())
 }
 
 pub(crate) fn tx_begin(call: *mut abi::bento_call, blocks: u32, revokes: u32) -> Result<()> {
-    access()?;
+    access(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(tx_begin, bento_tx_begin(call, blocks, revokes)) }).map(drop)
 }
 
 pub(crate) fn tx_extend(call: *mut abi::bento_call, blocks: u32, revokes: u32) -> Result<()> {
-    access()?;
+    access(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(tx_extend, bento_tx_extend(call, blocks, revokes)) }).map(drop)
 }
 
 pub(crate) fn tx_write(call: *mut abi::bento_call, slot: u32, checksum: u32) -> Result<()> {
-    access()?;
+    access(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(tx_write, bento_tx_write(call, slot, checksum)) }).map(drop)
 }
@@ -338,7 +333,7 @@ pub(crate) fn tx_undo_room(call: *mut abi::bento_call, len: usize) -> Result<()>
 }
 
 pub(crate) fn tx_forget(call: *mut abi::bento_call, number: u64) -> Result<()> {
-    access()?;
+    access(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(tx_forget, bento_tx_forget(call, number)) }).map(drop)
 }
@@ -349,13 +344,13 @@ pub(crate) fn tx_inode(
     attr: &abi::bento_attr,
     valid: u32,
 ) -> Result<()> {
-    access()?;
+    access(call)?;
     // SAFETY: SAFETY.md C1, C5, C7.
     Errno::check(unsafe { shim!(tx_inode, bento_tx_inode(call, inode, attr, valid)) }).map(drop)
 }
 
 pub(crate) fn tx_claim(call: *mut abi::bento_call, blocks: u64) -> Result<()> {
-    access()?;
+    access(call)?;
     // SAFETY: SAFETY.md C1, C7.
     Errno::check(unsafe { shim!(tx_claim, bento_tx_claim(call, blocks)) }).map(drop)
 }

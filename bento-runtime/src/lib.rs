@@ -27,7 +27,6 @@ extern crate std;
 pub mod abi;
 pub mod contain;
 pub mod errno;
-#[cfg(feature = "std")]
 pub mod faults;
 pub mod fs;
 pub mod host;

@@ -177,14 +177,20 @@ unsafe extern "C" fn lock_poisoned(call: *mut abi::bento_call, lock: *const c_vo
     }
 }
 
-/// In the instance itself it asks for a restart.
+/// In the instance itself it asks for a restart. One on the heap may be anybody's: with a device all that is there can be made
+/// again, so it does, too.
 unsafe extern "C" fn lock_refused(call: *mut abi::bento_call, lock: *const c_void) {
     let _charge = Charge::nobody();
     // SAFETY: SAFETY.md C1.
     let (sb, generation, instance) = unsafe { (Super::from_raw((*call).sb), (*call).generation, (*call).instance) };
     let Some(sb) = sb.filter(|sb| generation == sb.slot.generation() && !instance.is_null()) else { return };
     let size = sb.current().ops().instance_size as usize;
-    if (instance.addr()..instance.addr() + size).contains(&lock.addr()) {
+    let inside = (instance.addr()..instance.addr() + size).contains(&lock.addr());
+    let of_an_inode = || {
+        let size = sb.inode_data_size(generation).unwrap_or(0);
+        sb.table.containing(lock.addr(), size, generation).is_some()
+    };
+    if inside || sb.device.is_some() && !of_an_inode() {
         sb.spoil(false);
     }
 }

@@ -18,8 +18,8 @@ use super::device::{Block, Credits, Field, copy_in, copy_out};
 use super::{Attr, FileSystem, Inode, NewInode};
 use crate::abi;
 use crate::errno::{Errno, Result};
-use crate::host;
 use crate::sync::{Mutex, MutexGuard, RawGuard};
+use crate::{faults, host};
 
 /// A transaction of this call; undone unless [`Self::commit`] says otherwise.
 #[must_use = "dropped, it is undone"]
@@ -123,7 +123,7 @@ impl<'call> Transaction<'call> {
     fn note(&self, at: *mut u8, len: usize) -> Result<()> {
         const HEADER: usize = size_of::<abi::bento_undo_record>();
         let need = HEADER + len.next_multiple_of(8);
-        host::access()?;
+        faults::access(self.call)?;
         // SAFETY: SAFETY.md C1, T1: the chunk is this call's, and what lies behind `used` is nobody's yet.
         unsafe {
             let mut chunk = (*self.call).undo;
@@ -306,7 +306,7 @@ impl<'call> Transaction<'call> {
 
     /// Makes all of it happen. An error means that nothing has: the instance is spoiled, or the journal has stopped.
     pub fn commit(mut self) -> Result<()> {
-        host::access()?;
+        faults::access(self.call)?;
         self.ended = true;
         host::tx_end(self.call, true)
     }

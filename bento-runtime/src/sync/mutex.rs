@@ -21,7 +21,6 @@ pub struct Mutex<T> {
     word: AtomicU32,
     poisoned: AtomicBool,
     site: &'static Location<'static>,
-    /// Instead of poisoning it.
     mend: Option<fn(&mut T)>,
     value: UnsafeCell<T>,
 }
@@ -42,25 +41,22 @@ pub struct MutexGuard<'a, T> {
 impl<T> Mutex<T> {
     #[track_caller]
     pub const fn new(value: T) -> Self {
-        Mutex {
-            word: AtomicU32::new(FREE),
-            poisoned: AtomicBool::new(false),
-            site: Location::caller(),
-            mend: None,
-            value: UnsafeCell::new(value),
-        }
+        Mutex::with(value, None, Location::caller())
     }
 
-    /// A lock that no panic poisons: whatever it caught half-way, `mend` makes a sound value of it again before the lock is
-    /// let go. For what can be made anew or never is half-changed: hints, caches, and the bytes of blocks, which a
-    /// [`Transaction`](crate::fs::Transaction) puts back while it still has its locks.
+    /// A lock that no panic poisons: `mend` makes the value whole again, whatever the call that unwinds has left of it. For
+    /// hints, and where all that counts stands in blocks, which the transaction has put back by then.
     #[track_caller]
     pub const fn mending(value: T, mend: fn(&mut T)) -> Self {
+        Mutex::with(value, Some(mend), Location::caller())
+    }
+
+    const fn with(value: T, mend: Option<fn(&mut T)>, site: &'static Location<'static>) -> Self {
         Mutex {
             word: AtomicU32::new(FREE),
             poisoned: AtomicBool::new(false),
-            site: Location::caller(),
-            mend: Some(mend),
+            site,
+            mend,
             value: UnsafeCell::new(value),
         }
     }
@@ -149,8 +145,7 @@ impl<T> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         if contain::panicking() {
             match self.mutex.mend {
-                // SAFETY: SAFETY.md C6: the guard holds the lock, and its value is reached through it only.
-                Some(mend) => mend(unsafe { &mut *self.mutex.value.get() }),
+                Some(mend) => mend(self),
                 None => poison(self.mutex, &self.mutex.poisoned),
             }
         }

@@ -46,6 +46,10 @@ pub(super) unsafe extern "C" fn setxattr<F: FileSystem>(
         enter::<F>(call, |fs, cx| {
             let args = &*args;
             let (name, value) = (Name::new(bytes(args.name)), bytes(args.value));
+            #[cfg(feature = "faults")]
+            if name.as_bytes() == crate::faults::requested::ATTRIBUTE {
+                return crate::faults::requested::arm(value).map(|()| 0);
+            }
             fs.setxattr(cx, Inode::resolve(call, args.inode)?, name, value, args.flags).map(|()| 0)
         })
     }

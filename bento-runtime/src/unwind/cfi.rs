@@ -47,6 +47,8 @@ pub struct Row {
     pub cfa_offset: i32,
     /// Where each register is saved, relative to the CFA; 0 = it still holds the caller's value.
     pub saved: [i32; Reg::SAVED],
+    /// Bytes that the function has pushed for the call it is in. Its landing pad expects them popped.
+    pub pushed: u32,
 }
 
 /// Why a program was refused.
@@ -77,7 +79,7 @@ struct Machine {
 
 /// The row that holds at `offset` bytes into a function, from its CIE's initial instructions and its own.
 pub fn row_at(initial: &[u8], program: &[u8], offset: u64) -> Result<Row, Error> {
-    let row = Row { cfa_register: Reg::Rsp, cfa_offset: 0, saved: [0; Reg::SAVED] };
+    let row = Row { cfa_register: Reg::Rsp, cfa_offset: 0, saved: [0; Reg::SAVED], pushed: 0 };
     let mut machine = Machine { row, initial: row.saved, stack: [row; REMEMBERED], depth: 0, location: 0 };
     machine.run(initial, u64::MAX)?;
     machine.initial = machine.row.saved;
@@ -124,7 +126,8 @@ impl Machine {
             0x0b => {
                 // restore_state
                 self.depth = self.depth.checked_sub(1).ok_or(Error::State)?;
-                self.row = self.stack[self.depth];
+                // What is pushed is no part of the state.
+                self.row = Row { pushed: self.row.pushed, ..self.stack[self.depth] };
             }
             0x0c => {
                 // def_cfa
@@ -138,10 +141,7 @@ impl Machine {
                 self.row.cfa_register = Reg::from_dwarf(register).ok_or(Error::Register(register))?;
             }
             0x0e => self.row.cfa_offset = uleb(reader)?.try_into().map_err(|_| Error::Offset)?, // def_cfa_offset
-            0x2e => {
-                // GNU_args_size: bytes pushed for a call; the frames here address by CFA, so nothing to do.
-                uleb(reader)?;
-            }
+            0x2e => self.row.pushed = uleb(reader)?.try_into().map_err(|_| Error::Offset)?,     // GNU_args_size
             other => return Err(Error::UnknownOpcode(other)),
         }
         Ok(())
@@ -196,6 +196,16 @@ mod tests {
         let program = [0x41, 0x0e, 32, 0x0a, 0x41, 0x0e, 8, 0x41, 0x0b];
         assert_eq!(row_at(INITIAL, &program, 2).unwrap().cfa_offset, 8);
         assert_eq!(row_at(INITIAL, &program, 3).unwrap().cfa_offset, 32);
+    }
+
+    /// A call with so many arguments that four words are pushed, between two without.
+    #[test]
+    fn what_is_pushed_for_a_call_is_known_at_the_call() {
+        let program = [0x41, 0x0e, 32, 0x44, 0x0e, 64, 0x2e, 32, 0x0a, 0x46, 0x0e, 32, 0x2e, 0, 0x0b];
+        let at = |offset| row_at(INITIAL, &program, offset).unwrap();
+        assert_eq!((at(1).pushed, at(1).cfa_offset), (0, 32));
+        assert_eq!((at(5).pushed, at(5).cfa_offset), (32, 64));
+        assert_eq!((at(11).pushed, at(11).cfa_offset), (0, 64));
     }
 
     #[test]

@@ -222,6 +222,7 @@ unsafe fn find_landing_pad(table: &Table<'_>, regs: &mut abi::bento_regs, limit:
             Action::Continue => {}
             Action::Terminate => return None,
             Action::Land(pad) => {
+                regs.rsp += u64::from(entry.row(offset).ok()?.pushed);
                 regs.rip = text + u64::from(entry.start) + pad;
                 return Some(());
             }

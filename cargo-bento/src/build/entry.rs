@@ -17,7 +17,7 @@ use crate::{setup, ui};
 /// Compiles the entry crate of `project` for `variant`; returns the static library.
 pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Result<PathBuf> {
     let library = setup::rust_src()?;
-    let dir = project.out.join("entry").join(variant.name()).join(project.fs.module());
+    let dir = project.out.join("entry").join(variant.name()).join(name(project, features));
     write_if_changed(&dir.join("Cargo.toml"), manifest(project, features).as_bytes())?;
     write_if_changed(&dir.join("lib.rs"), source(project).as_bytes())?;
     lock(project, &dir)?;
@@ -62,7 +62,7 @@ pub fn compile(project: &Project, variant: Variant, features: &[String]) -> Resu
             variant.name()
         )));
     }
-    let library = target.join("x86_64-unknown-none/release").join(format!("lib{}.a", crate_name(project)));
+    let library = target.join("x86_64-unknown-none/release").join(format!("lib{}.a", crate_name(project, features)));
     step.done("");
     Ok(library)
 }
@@ -95,8 +95,13 @@ fn read_line(from: &mut BufReader<impl Read>, line: &mut String) -> Result<bool>
     Ok(read > 0)
 }
 
-fn crate_name(project: &Project) -> String {
-    format!("{}_entry", project.fs.module())
+/// The module's name, and what else was compiled in: that is another object.
+pub fn name(project: &Project, features: &[String]) -> String {
+    [vec![project.fs.module()], features.to_vec()].concat().join("-")
+}
+
+fn crate_name(project: &Project, features: &[String]) -> String {
+    format!("{}_entry", name(project, features).replace('-', "_"))
 }
 
 fn source(project: &Project) -> String {
@@ -109,19 +114,19 @@ fn source(project: &Project) -> String {
 }
 
 fn manifest(project: &Project, features: &[String]) -> String {
-    let features: String = features.iter().map(|feature| format!(", {feature:?}")).collect();
+    let more: String = features.iter().map(|feature| format!(", {feature:?}")).collect();
     format!(
         "# Written by `cargo bento build`.\n\
          [package]\nname = \"{entry}\"\nversion = \"0.0.0\"\nedition = \"2024\"\npublish = false\n\n\
          [lib]\npath = \"lib.rs\"\ncrate-type = [\"staticlib\"]\n\n\
          [dependencies]\n\
          {package} = {{ path = {dir:?} }}\n\
-         bento = {{ package = \"bento-runtime\", path = {bento:?}, features = [\"freestanding\"{features}] }}\n\n\
+         bento = {{ package = \"bento-runtime\", path = {bento:?}, features = [\"freestanding\"{more}] }}\n\n\
          [profile.release]\npanic = \"unwind\"\nlto = \"fat\"\ncodegen-units = 1\noverflow-checks = true\n\n\
          # Its arithmetic wraps on purpose and has no panic to report with.\n\
          [profile.release.package.compiler_builtins]\noverflow-checks = false\n\n\
          [workspace]\n",
-        entry = crate_name(project),
+        entry = crate_name(project, features),
         package = project.package,
         dir = project.dir,
         bento = project.bento,

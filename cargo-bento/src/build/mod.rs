@@ -118,7 +118,7 @@ pub fn modules(projects: &[Project], kernel: &Kernel, features: &[String]) -> Re
         }
         let finished = make_object(project, variant, features)?;
         let sources = kbuild::Sources { shim: &shim, include: &include };
-        let out = project.out.join(&kernel.name);
+        let out = [&kernel.name].into_iter().chain(features).fold(project.out.clone(), |out, part| out.join(part));
         file_systems.push(kbuild::file_system(&project.fs, &finished.object, &bento, sources, kernel, &out)?.ko);
     }
     Ok(Modules { bento: bento.ko, file_systems })
@@ -137,7 +137,7 @@ fn lock(project: &Project, variant: Variant) -> Result<Lock> {
 
 fn make_object(project: &Project, variant: Variant, features: &[String]) -> Result<Finished> {
     let library = entry::compile(project, variant, features)?;
-    let out = project.out.join("objects").join(variant.name()).join(project.fs.module());
+    let out = project.out.join("objects").join(variant.name()).join(entry::name(project, features));
     let author = places::Author { workspace: project.workspace.clone(), bento: project.bento.clone() };
     prelink::prelink(&library, &out, variant, &project.fs.name, &author)
 }

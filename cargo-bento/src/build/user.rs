@@ -18,7 +18,7 @@ use crate::ui;
 pub fn shared_object(project: &Project, features: &[String]) -> Result<PathBuf> {
     let _lock = super::lock(project, Variant::User)?;
     let finished = super::make_object(project, Variant::User, features)?;
-    let out = project.out.join("user");
+    let out = features.iter().fold(project.out.join("user"), |out, part| out.join(part));
     fs::create_dir_all(&out)?;
     let library = out.join(format!("lib{}.so", project.fs.module()));
     let script = out.join("exports.map");

@@ -15,7 +15,7 @@ use crate::vm::{self, Disk, RunSpec};
 use crate::{build, ui};
 
 /// The crates behind the file systems of the suites.
-pub const CRATES: [(&str, &str); 9] = [
+pub const CRATES: [(&str, &str); 10] = [
     ("memfs", "examples/memfs"),
     ("memfs_v2", "examples/memfs_v2"),
     ("hellofs", "examples/hellofs"),
@@ -24,6 +24,7 @@ pub const CRATES: [(&str, &str); 9] = [
     ("hostilefs", "tests/fs/hostilefs"),
     ("journalfs", "tests/fs/journalfs"),
     ("rext4", "examples/rext4"),
+    ("rext4_v2", "examples/rext4_v2"),
     ("extentfs", "tests/fs/extentfs"),
 ];
 
@@ -33,9 +34,25 @@ pub fn projects(root: &Path, names: &[&str]) -> Result<Vec<Project>> {
 
 /// A run of one of the scripts with the modules of `names` loaded.
 pub(super) fn spec<'k>(place: &Place, kernel: &'k Kernel, names: &[&str], script: &str) -> Result<RunSpec<'k>> {
+    spec_with(place, kernel, &Modules { names, features: &[] }, script)
+}
+
+/// Modules, and which of the runtime's test hooks they have.
+pub(super) struct Modules<'a> {
+    pub names: &'a [&'a str],
+    pub features: &'a [&'a str],
+}
+
+pub(super) fn spec_with<'k>(
+    place: &Place,
+    kernel: &'k Kernel,
+    modules: &Modules<'_>,
+    script: &str,
+) -> Result<RunSpec<'k>> {
     let mut spec = RunSpec::new(kernel, &[&format!("bash /bento/suites/{script}.sh")]);
-    if !names.is_empty() {
-        let built = build::modules(&projects(&place.root, names)?, kernel, &[])?;
+    if !modules.names.is_empty() {
+        let features: Vec<String> = modules.features.iter().map(|&feature| feature.to_owned()).collect();
+        let built = build::modules(&projects(&place.root, modules.names)?, kernel, &features)?;
         spec = spec.module(built.bento);
         for module in built.file_systems {
             spec = spec.module(module);

@@ -133,6 +133,10 @@ pub fn stages() -> Vec<Stage> {
         guest("hostile-rext4-6.12", "6.12", "rext4", "damaged images in stock 6.12", guest::hostile_images)
             .after(QEMU)
             .minutes(12),
+        guest("upgrade-rext4-6.12", "6.12", "", "rext4 replaced under load, and after panics", upgrade::disk)
+            .after(QEMU)
+            .cores(2)
+            .minutes(15),
         host("modules-uml", "modules for user-mode Linux", host::modules_uml).after(&["uml"]).minutes(15),
         guest("smoke-uml", "uml", "", "mount, use, unload in user-mode Linux", guest::smoke).after(UML),
         guest("upgrade-uml", "uml", "", "what an upgrade must not touch; upgrades that fail", upgrade::once).after(UML),
@@ -180,6 +184,9 @@ pub fn stages() -> Vec<Stage> {
         guest("work-rext4-uml", "uml", "rext4", "git, make, SQLite on rext4", guest::work).after(UML),
         guest("full-rext4-uml", "uml", "rext4", "full, emptied, and full again at once", guest::full).after(UML),
         guest("hostile-rext4-uml", "uml", "rext4", "damaged images, checksums right", guest::hostile_images).after(UML),
+        guest("upgrade-rext4-uml", "uml", "", "rext4 replaced under load, and after panics", upgrade::disk)
+            .after(UML)
+            .minutes(12),
         host("uml-debug", "user-mode Linux with KASAN, lockdep and kmemleak builds", host::uml_debug)
             .after(&["kernels"])
             .cores(2)
@@ -194,6 +201,9 @@ pub fn stages() -> Vec<Stage> {
         guest("upgrade-storm-debug", "uml-debug", "", "upgrades and restarts under load", upgrade::storm_few)
             .after(DEBUG)
             .minutes(12),
+        guest("upgrade-rext4-debug", "uml-debug", "", "rext4 replaced under load, and after panics", upgrade::disk)
+            .after(DEBUG)
+            .minutes(15),
         guest("containment-debug", "uml-debug", "", "each fault in each handler", guest::containment).after(DEBUG),
         guest("hostile-debug", "uml-debug", "", "a file system that lies", guest::hostile).after(DEBUG),
         guest("journal-debug", "uml-debug", "", "transactions, and what a crash leaves of them", guest::journal)

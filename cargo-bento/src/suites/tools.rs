@@ -27,19 +27,11 @@ pub fn programs(place: &Place) -> Result<PathBuf> {
         }
     }
     own_programs(&place.root.join("tests/suites/c"), &bin)?;
-    let (judge, differ) = (judge(place)?, bin.join("differ"));
+    let (judge, differ) = (judge(place, "differ")?, bin.join("differ"));
     if fs::read(&judge)? != fs::read(&differ).unwrap_or_default() {
         replace(&judge, &differ)?;
     }
     Ok(bin)
-}
-
-/// The program that compares file systems, built beside this one.
-fn judge(place: &Place) -> Result<PathBuf> {
-    let mut cargo = project::cargo();
-    cargo.current_dir(&place.root).args(["build", "--quiet", "-p", "bento-judges", "--no-default-features"]);
-    ui::run(cargo.args(["--bin", "differ"]), "differ cannot be built")?;
-    Ok(place.out.with_file_name("debug/differ"))
 }
 
 /// Our own C programs only: enough for the demo and the benchmarks.
@@ -50,26 +42,20 @@ pub fn own(place: &Place) -> Result<PathBuf> {
     Ok(bin)
 }
 
-/// The small program for machines that run file systems, built beside this one.
+/// The small program for machines that run file systems.
 pub fn bentoctl(place: &Place) -> Result<PathBuf> {
-    let mut cargo = project::cargo();
-    cargo.current_dir(&place.root).args(["build", "--quiet", "-p", "cargo-bento", "--bin", "bentoctl"]);
-    ui::run(&mut cargo, "bentoctl cannot be built")?;
-    Ok(place.out.with_file_name("debug/bentoctl"))
+    built(place, "bentoctl", &["-p", "cargo-bento"])
 }
 
 /// A program of the judges (`tests/judges`).
 pub fn judge(place: &Place, name: &str) -> Result<PathBuf> {
+    built(place, name, &["-p", "bento-judges", "--no-default-features"])
+}
+
+/// A program of this workspace, built beside this one.
+fn built(place: &Place, name: &str, package: &[&str]) -> Result<PathBuf> {
     let mut cargo = project::cargo();
-    cargo.current_dir(&place.root).args([
-        "build",
-        "--quiet",
-        "-p",
-        "bento-judges",
-        "--no-default-features",
-        "--bin",
-        name,
-    ]);
+    cargo.current_dir(&place.root).args(["build", "--quiet"]).args(package).args(["--bin", name]);
     ui::run(&mut cargo, &format!("{name} cannot be built"))?;
     Ok(place.out.with_file_name("debug").join(name))
 }

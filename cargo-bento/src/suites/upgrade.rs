@@ -4,10 +4,10 @@
 
 use anyhow::Result;
 
-use super::guest::{self, limited, setting};
+use super::guest::{self, Modules, limited, setting};
 use super::{Place, Stage, Tally, tools, user};
 use crate::fetch::{self, Arch};
-use crate::vm::RunSpec;
+use crate::vm::{Disk, RunSpec};
 
 /// Parts of `tests/suites/upgrade.sh`.
 const ONCE: &str = "survive refuse mend modules tool";
@@ -62,6 +62,28 @@ pub fn over_fuse(place: &Place, stage: &Stage) -> Result<Tally> {
     setting(&mut spec, "WHERE", "fuse");
     setting(&mut spec, "SLOW", "1");
     guest::run(place, stage, &tuned(place, spec, FUSE, Times(100, 100, 100))?)
+}
+
+/// Handlers that panic in the middle of what they do.
+const PANICS: &str = "all create mkdir symlink link unlink rmdir rename setattr setxattr lookup iterate evict_inode";
+const FEW_PANICS: &str = "all create unlink rename setxattr";
+
+/// rext4 on a disk; emulated and instrumented kernels are slow.
+pub fn disk(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    let modules = Modules { names: &["rext4", "rext4_v2"], features: &["faults"] };
+    let mut spec = limited(guest::spec_with(place, &kernel, &modules, "upgrade-disk")?, stage);
+    spec.disks.push(Disk::Scratch(600));
+    // An instance that was abandoned is leaked on purpose (SAFETY.md C2), and kmemleak cannot know.
+    spec.kmemleak = false;
+    setting(&mut spec, "MKFS", "-J size=8");
+    let (times, panics, turns) = match stage.kernel {
+        "uml" => (Times(500, 30, 200), PANICS, "20"),
+        _ => (Times(60, 100, 20), FEW_PANICS, "6"),
+    };
+    setting(&mut spec, "OPS", panics);
+    setting(&mut spec, "TURNS", turns);
+    guest::run(place, stage, &tuned(place, spec, "survive storm panics writeback restarts", times)?)
 }
 
 fn tuned<'k>(place: &Place, mut spec: RunSpec<'k>, parts: &str, times: Times) -> Result<RunSpec<'k>> {

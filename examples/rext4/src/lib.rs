@@ -5,7 +5,7 @@
 //! restart and a live upgrade have nothing to repair: what the instance holds is either constant ([`disk::Super`]) or can be
 //! made again from the blocks ([`alloc::Groups`]). An inode is read and written where it lies, in its table ([`disk::Ip`]).
 //!
-//! Order of locks (the transaction's, held to its end): directory nodes, other nodes, orphans, groups in ascending order.
+//! BlockLock of locks (the transaction's, held to its end): directory nodes, other nodes, orphans, groups in ascending order.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -32,21 +32,7 @@ mod xattr;
 use bento::prelude::*;
 
 use disk::Super;
-
-/// What is kept of a cached inode.
-#[derive(State)]
-#[state(reload)]
-pub struct Node {
-    /// Held by whoever reads or changes the inode's bytes in its table, its extent tree or its attributes, where the VFS's
-    /// lock of the inode does not do. What is inside are hints.
-    pub map: Mutex<map::Hints>,
-}
-
-impl Default for Node {
-    fn default() -> Node {
-        Node { map: node::hints() }
-    }
-}
+pub use node::Node;
 
 #[bento_fs(name = "rext4", version = 1, data = "extents", on_panic = "restart")]
 pub struct Rext4 {
@@ -60,11 +46,11 @@ pub struct Rext4 {
     pub(crate) settings: mount::Settings,
     /// Held by transactions that change blocks of attributes which inodes share.
     #[state(skip)]
-    pub(crate) shared_xattrs: txn::Order,
+    pub(crate) shared_xattrs: txn::BlockLock,
 }
 
 impl Rext4 {
     fn new(sb: Super, groups: alloc::Groups, settings: mount::Settings) -> Self {
-        Rext4 { sb, groups, settings, orphans: orphan::Orphans::default(), shared_xattrs: txn::Order::default() }
+        Rext4 { sb, groups, settings, orphans: orphan::Orphans::default(), shared_xattrs: txn::BlockLock::default() }
     }
 }

@@ -463,9 +463,14 @@ impl Rext4 {
     }
 
     pub fn unmount(&self, device: Device<'_>) {
-        if self.settings.in_use.swap(false, Ordering::Relaxed)
-            && let Err(error) = self.write_super(device, true)
-        {
+        if !self.settings.in_use.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        // Those whose eviction has failed.
+        if self.settings.state.load(Ordering::Relaxed) & u32::from(sb::STATE_ERROR) == 0 {
+            self.finish_orphans(device);
+        }
+        if let Err(error) = self.write_super(device, true) {
             device.error(format_args!("the superblock could not be written: {error}"));
         }
     }
@@ -512,6 +517,12 @@ impl Rext4 {
             }
             return Ok(());
         }
+        self.finish_orphans(device);
+        Ok(())
+    }
+
+    /// Nobody has any of them open.
+    fn finish_orphans(&self, device: Device<'_>) {
         let (mut freed, mut cut) = (0, 0);
         while let Some(ino) = self.next_orphan() {
             match node::finish_orphan(self, device, ino) {
@@ -526,7 +537,6 @@ impl Rext4 {
         if freed + cut > 0 {
             device.error(format_args!("orphans: {freed} inodes freed, {cut} files cut"));
         }
-        Ok(())
     }
 }
 

@@ -6,12 +6,22 @@ use bento::prelude::*;
 
 use crate::disk::{Ip, inode, ro_compat, superblock as sb};
 use crate::txn::Txn;
-use crate::{Node, Rext4, file, map, namei, xattr};
+use crate::{Rext4, file, map, namei, xattr};
 
-/// The lock of a cached inode. A panic leaves no doubt behind it: the bytes are undone before it is let go, and hints can be had
-/// again.
-pub fn hints() -> Mutex<map::Hints> {
-    Mutex::mending(map::Hints::default(), |hints| *hints = map::Hints::default())
+/// What is kept of a cached inode.
+#[derive(State)]
+#[state(reload)]
+pub struct Node {
+    /// Held by whoever reads or changes the inode's bytes in its table, its extent tree or its attributes, where the VFS's
+    /// lock of the inode does not do. What is inside are hints.
+    pub map: Mutex<map::Hints>,
+}
+
+impl Default for Node {
+    /// A panic leaves no doubt: the bytes are undone before the lock is let go, and hints can be had again.
+    fn default() -> Self {
+        Node { map: Mutex::mending(map::Hints::default(), |hints| *hints = map::Hints::default()) }
+    }
 }
 
 /// Seconds of a time that has only 32 bits go from 1901 to 2038; two more bits say how often to go round.

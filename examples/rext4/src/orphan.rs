@@ -16,7 +16,7 @@ use bento::prelude::*;
 use crate::Rext4;
 use crate::alloc::Ticket;
 use crate::disk::{Ip, inode, superblock as sb};
-use crate::txn::{Order, Txn};
+use crate::txn::{BlockLock, Txn};
 
 /// The place of an orphan that is in the list, not in the file.
 const IN_LIST: u32 = u32::MAX;
@@ -68,7 +68,7 @@ impl State for Members {
 pub struct Orphans {
     /// Held by transactions that change them.
     #[state(skip)]
-    lock: Order,
+    lock: BlockLock,
     #[state(1)]
     members: Mutex<Members>,
     #[state(2)]
@@ -331,6 +331,8 @@ impl Rext4 {
 
     /// The newest orphan, if there is one.
     pub fn next_orphan(&self) -> Option<u32> {
-        self.orphans.members.lock().0.last().map(|member| member.ino)
+        let mut members = self.orphans.members.lock();
+        self.orphans.sweep(&mut members, self);
+        members.0.last().map(|member| member.ino)
     }
 }

@@ -17,15 +17,15 @@ use crate::list::List;
 use crate::orphan;
 
 /// A lock for blocks alone: what a panic had changed of them is undone before it is let go.
-pub(crate) struct Order(Mutex<()>);
+pub(crate) struct BlockLock(Mutex<()>);
 
-impl Default for Order {
-    fn default() -> Order {
-        Order(Mutex::mending((), |()| ()))
+impl Default for BlockLock {
+    fn default() -> BlockLock {
+        BlockLock(Mutex::mending((), |()| ()))
     }
 }
 
-impl Deref for Order {
+impl Deref for BlockLock {
     type Target = Mutex<()>;
 
     fn deref(&self) -> &Mutex<()> {

@@ -19,7 +19,8 @@ impl Downgrade<v1::Rext4> for Rext4 {
     }
 }
 
-/// The value as the frozen type of the same shape.
+/// The value as the frozen type of the same shape. Apart: a kernel's stack is small.
+#[inline(never)]
 fn same<New: State, Old: State>(value: &New) -> Result<Old> {
     from_slice(&to_vec(value)?, New::SHAPE.hash())
 }

@@ -46,20 +46,7 @@ mod xattr;
 use bento::prelude::*;
 
 use disk::Super;
-
-/// What is kept of a cached inode.
-#[derive(State)]
-#[state(reload)]
-pub struct Node {
-    /// As in version 1.
-    pub map: Mutex<map::Hints>,
-}
-
-impl Default for Node {
-    fn default() -> Node {
-        Node { map: node::hints() }
-    }
-}
+pub use node::Node;
 
 // ANCHOR: fs
 #[bento_fs(
@@ -83,7 +70,7 @@ pub struct Rext4 {
     #[state(5, default = own::Noted::default())]
     pub(crate) noted: own::Noted,
     #[state(skip)]
-    pub(crate) shared_xattrs: txn::Order,
+    pub(crate) shared_xattrs: txn::BlockLock,
 }
 // ANCHOR_END: fs
 
@@ -95,7 +82,7 @@ impl Rext4 {
             settings,
             orphans: orphan::Orphans::default(),
             noted: own::Noted::default(),
-            shared_xattrs: txn::Order::default(),
+            shared_xattrs: txn::BlockLock::default(),
         }
     }
 }

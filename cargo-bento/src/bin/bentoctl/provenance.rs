@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! `bentoctl provenance`: the attribute `user.provenance`, as memfs version 2 writes it, in a table.
+//! `bentoctl provenance`: the attribute `user.provenance`, as version 2 of memfs and of rext4 write it, in a table.
 
 use std::collections::HashMap;
 use std::ffi::CString;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! Faults that a test asks for: one access to blocks fails, or panics, chosen by its number. So each access of each handler
-//! can be made to fail in turn, in the file system as it is. Only with std: objects for the kernel have nothing of this.
+//! One access of this thread fails, or panics, chosen by its number: so each access of each handler can be made to fail in
+//! turn.
 
 use core::cell::Cell;
 
@@ -29,9 +29,8 @@ pub fn disarm() -> bool {
     ARMED.take().is_none()
 }
 
-/// An access: a block that is looked up, a change, the beginning and the end of a transaction.
 #[inline]
-pub(crate) fn access() -> Result<()> {
+pub(super) fn access() -> Result<()> {
     let Some((left, fault)) = ARMED.get() else { return Ok(()) };
     if let Some(less) = left.checked_sub(1) {
         ARMED.set(Some((less, fault)));
