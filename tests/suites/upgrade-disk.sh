@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
 # Replacing rext4 below running programs, on a disk that e2fsck and native ext4 judge. Its modules were built with the test
-# hook (bento-runtime/src/fault.rs). PARTS: survive, storm, panics, writeback, restarts; SWAPS and RESTARTS say how many, REST how
+# hook (bento-runtime/src/faults/requested.rs). PARTS: survive, storm, panics, writeback, restarts; SWAPS and RESTARTS say how many, REST how
 # many milliseconds lie between two swaps; OPS are the handlers that panic, TURNS says how much their victim does; MKFS are
 # options for mke2fs.
 . "$(dirname "$0")/lib.sh"
