@@ -136,6 +136,10 @@ fn make(dir: &Path, module: &str, kernel: &Kernel, inputs: &[PathBuf], extra: Op
         return Ok(built);
     }
     let _ = fs::remove_file(&stamp);
+    // kbuild does not notice that only the versions of bento.ko's symbols have changed.
+    let _ = fs::remove_file(&built.symvers);
+    let _ = fs::remove_file(dir.join(format!("{module}.mod.c")));
+    let _ = fs::remove_file(&built.ko);
     let step = ui::step(format!("build {module}.ko for {}", kernel.release));
     let mut make = Command::new("make");
     make.arg("-C")
