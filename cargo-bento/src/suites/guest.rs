@@ -149,7 +149,7 @@ pub fn hostile_images(place: &Place, stage: &Stage) -> Result<Tally> {
         ("uml", _) => ("1", "30"),
         // Detectors and emulated processors are slow.
         (_, Arch::Um) => ("3", "20"),
-        _ => ("4", "10"),
+        _ => ("8", "5"),
     };
     let lists = place.out.join("suites").join(stage.name);
     let mut judge = std::process::Command::new(tools::judge(place, "mutants")?);

@@ -2,6 +2,9 @@
 //! Mounts damaged images with rext4, in process, and uses them: nothing panics, nothing hangs, nothing leaks. The input's
 //! first byte chooses a sound image; each 12 bytes behind it are one change of its metadata, whose checksum is put right
 //! afterwards (`bento_judges::image`).
+//!
+//! In tests/: `cargo +nightly fuzz run -s none --fuzz-dir fuzz mount -- -max_len=61 -timeout=60`. What is worth keeping goes
+//! into judges/corpus.txt: `-set_cover_merge=1 -use_counters=0 KEPT fuzz/corpus/mount`, then `mutants recipes KEPT`.
 #![no_main]
 
 use std::sync::OnceLock;

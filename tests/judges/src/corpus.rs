@@ -182,10 +182,6 @@ impl Recipe {
         Some(Recipe { kind: usize::from(*kind) % KINDS.len(), changes: changes.to_vec() })
     }
 
-    pub fn input(&self) -> Vec<u8> {
-        [&[self.kind as u8], &self.changes[..]].concat()
-    }
-
     pub fn mutant(&self, images: &[Image]) -> Mutant {
         images[self.kind].mutant(&self.changes)
     }

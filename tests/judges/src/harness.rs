@@ -305,7 +305,7 @@ fn change(random: &mut Random, path: Vec<u8>, found: &mut Vec<Vec<u8>>, step: u6
             file,
             mode: [0, KEEP_SIZE | PUNCH_HOLE, ZERO_RANGE, COLLAPSE_RANGE, INSERT_RANGE][random.below(5) as usize],
             offset: random.below(near) & !4095,
-            len: 1 + random.below(50_000) & !4095,
+            len: (4096 + random.below(50_000)) & !4095,
         },
         5 => What::Setxattr { path: Name(path), name: "user.new", len: random.below(600), seed, flags: 0 },
         6 => What::Removexattr { path: Name(path), name: "user.small" },

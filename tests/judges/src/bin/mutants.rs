@@ -2,16 +2,18 @@
 //! Writes damaged images for a guest to mount: the collected ones of one in EVERY, and RANDOM of each kind.
 //!
 //!     mutants DIR EVERY RANDOM SEED
+//!     mutants recipes FOLDER          a fuzzer's inputs as lines of corpus.txt
 //!
 //! One file for each kind of image. Numbers are 64 bits, little-endian: the size of a sound image and its bytes; then for
 //! each mutant its name, and the patches: lengths before names and bytes, the offset before a patch.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use bento_judges::corpus::{self, KINDS, Kind};
-use bento_judges::image::{Image, Mutant};
+use bento_judges::corpus::{self, KINDS, Kind, Recipe};
+use bento_judges::image::{Image, Mutant, RECORD};
 
 fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend((bytes.len() as u64).to_le_bytes());
@@ -40,8 +42,26 @@ fn list(kind: usize, image: &Image, every: usize, random: u64, seed: u64) -> Vec
     out
 }
 
+/// Prints each input in `folder` as a recipe.
+fn recipes(folder: &str) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("{folder}: {error}");
+    let mut lines = BTreeSet::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let input = fs::read(entry.map_err(failed)?.path()).map_err(failed)?;
+        let recipe = Recipe::of(&input).filter(|recipe| recipe.changes.len() >= RECORD);
+        lines.extend(recipe.map(|recipe| (recipe.kind, corpus::line(&recipe))));
+    }
+    lines.iter().for_each(|(_, line)| println!("{line}"));
+    Ok(())
+}
+
 fn run() -> Result<(), String> {
     let words: Vec<_> = std::env::args().skip(1).collect();
+    if let [word, folder] = &words[..]
+        && word == "recipes"
+    {
+        return recipes(folder);
+    }
     let [dir, numbers @ ..] = &words[..] else { return Err("usage: mutants DIR EVERY RANDOM SEED".to_owned()) };
     let numbers: Vec<u64> = numbers
         .iter()
