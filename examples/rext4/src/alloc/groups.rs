@@ -272,3 +272,50 @@ impl State for Groups {
         Ok(groups)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_runs_join_on_both_sides() {
+        let mut group = Group::default();
+        for (start, count, id) in [(10, 5, 7), (20, 5, 7), (15, 5, 7), (25, 5, 8), (5, 5, 7)] {
+            group.free(start, count, id).unwrap();
+        }
+        let freed = [Freed { start: 5, count: 20, id: 7 }, Freed { start: 25, count: 5, id: 8 }];
+        assert_eq!(group.freed, freed);
+    }
+
+    /// What is held is what was taken or freed, block by block.
+    #[test]
+    fn held_is_what_a_plain_list_says() {
+        let (mut group, mut plain) = (Group::default(), [false; 512]);
+        let mut state = 88_172_645_463_325_252u64;
+        for step in 0..400 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let (start, count) = ((state % 500) as u32, (state >> 32) as u32 % 6 + 1);
+            let range = start as usize..(start + count) as usize;
+            if plain[range.clone()].iter().any(|held| *held) {
+                continue;
+            }
+            plain[range].fill(true);
+            match step % 8 {
+                0 => group.take(start, count, Ticket(step)).unwrap(),
+                _ => group.free(start, count, u64::from(step / 100)).unwrap(),
+            }
+            for at in 0..510u32 {
+                let end = group.held(at);
+                assert_eq!(end.is_some(), plain[at as usize], "block {at}");
+                assert!(end.is_none_or(|end| plain[at as usize..end as usize].iter().all(|held| *held)));
+                // Where nothing is held, the next that is.
+                let next = (at + 1..512).find(|next| plain[*next as usize]);
+                if end.is_none() {
+                    assert_eq!(group.next_held(at), next, "after block {at}");
+                }
+            }
+        }
+    }
+}
