@@ -109,6 +109,9 @@ start rext4 "" /tmp/image || finish
 refuse "a second daemon on one image" "in use" timeout 20 /bento/cargo-bento mount $object /tmp/image /tmp/second
 umount $dir
 gone 0
+loop=$(losetup -f --show /tmp/image)
+refused "an image below a loop device" "in use as $loop" $object /tmp/image
+losetup -d "$loop"
 # Its first group descriptors, one copy of many.
 cp /tmp/image /tmp/damaged
 dd if=/dev/urandom of=/tmp/damaged bs=1k seek=2 count=1 conv=notrunc 2> /dev/null
