@@ -1,50 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# The same file systems as daemons. $1: daemon (its life, and file data), pjdfstest or fsx (those suites on memfs).
+# The same file systems as daemons. $1: daemon (its life, and file data), pjdfstest or fsx (those suites on FS).
 . "$(dirname "$0")/lib.sh"
-dir=/mnt/daemon # not /mnt/fuse: with some lengths of it pjdfstest subtracts one from zero
-mkdir -p $dir
-
-# start FS [OPTIONS]: mounts FS on $dir and waits until it is there.
-start() {
-    /bento/cargo-bento mount ${2:+-o "$2"} /bento/objects/$1.so $dir > /tmp/daemon.log 2>&1 &
-    daemon=$!
-    local i
-    for i in $(seq 200); do
-        mountpoint -q $dir && return
-        kill -0 $daemon 2> /dev/null || break
-        sleep 0.05
-    done
-    not_ok "mount $1 over FUSE: $(cat /tmp/daemon.log)"
-    return 1
-}
-
-# gone CODE: the daemon has ended by itself with that code, and so has the mount.
-gone() {
-    local i
-    for i in $(seq 100); do
-        kill -0 $daemon 2> /dev/null || break
-        sleep 0.05
-    done
-    kill -0 $daemon 2> /dev/null && { kill -9 $daemon; not_ok "the daemon does not end"; umount -l $dir; return; }
-    wait $daemon
-    same "the daemon ends with code $1" "$1" $?
-    check "and the mount is gone" sh -c "! mountpoint -q $dir"
-}
+. $here/daemon.sh
 
 case $1 in
-    pjdfstest)
-        start memfs || finish
+    pjdfstest | fsx)
+        case $FS in
+            rext4) make_disk && start rext4 "" "$BENTO_DISK0" || finish ;;
+            *) start $FS || finish ;;
+        esac
         echo "# DIR=$dir"
-        FS=fuse DIR=$dir bash $here/pjdfstest.sh || failures=1
+        (FS=fuse DIR=$dir && export FS DIR && bash $here/$1.sh) || failures=1
+        [ $FS = memfs ] || check "a tree" cp -a /etc $dir/tree
         umount $dir
         gone 0
-        finish
-        ;;
-    fsx)
-        start memfs || finish
-        FS=fuse DIR=$dir bash $here/fsx.sh || failures=1
-        umount $dir
-        gone 0
+        [ $FS = memfs ] || judge /etc tree
         finish
         ;;
 esac

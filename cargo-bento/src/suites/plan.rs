@@ -229,5 +229,12 @@ pub fn stages() -> Vec<Stage> {
             .after(FUSE),
         host("fuse-pjdfstest", "pjdfstest over FUSE", user::pjdfstest).after(FUSE),
         host("fuse-fsx", "fsx over FUSE: 100,000 operations", user::fsx).after(FUSE),
+        guest("fuse-disk", "uml", "rext4", "rext4 over FUSE: daemons that die, mounts refused", user::disk).after(FUSE),
+        guest("fuse-disk-1k", "uml", "rext4 -b 1024", "the same with blocks of 1 KiB", user::disk).after(FUSE),
+        guest("fuse-pjdfstest-rext4", "uml", "rext4", "pjdfstest on rext4 over FUSE", user::pjdfstest).after(FUSE),
+        guest("fuse-pjdfstest-rext4-1k", "uml", "rext4 -b 1024", "the same with blocks of 1 KiB", user::pjdfstest)
+            .after(FUSE),
+        guest("fuse-fsx-rext4", "uml", "rext4", "fsx on rext4 over FUSE: 50,000 operations", user::fsx).after(FUSE),
+        guest("fuse-fsx-rext4-1k", "uml", "rext4 -b 1024", "the same with blocks of 1 KiB", user::fsx).after(FUSE),
     ]
 }

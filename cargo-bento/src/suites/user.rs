@@ -6,22 +6,33 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::guest::{projects, run};
+use super::guest::{projects, run, setting};
 use super::{Place, Stage, Tally, tools};
-use crate::vm::RunSpec;
+use crate::vm::{Disk, RunSpec};
 use crate::{build, fetch};
 
 /// `script` and its arguments, with the objects of the file systems beside it: `objects/memfs.so`, `objects/memfs_v2.so`…
 pub(super) fn spec<'k>(place: &Place, stage: &Stage, kernel: &'k fetch::Kernel, script: &str) -> Result<RunSpec<'k>> {
     let (file, arguments) = script.split_once(' ').unwrap_or((script, ""));
     let mut spec = RunSpec::new(kernel, &[&format!("bash /bento/suites/{file}.sh {arguments}")]);
-    for project in projects(&place.root, &["memfs", "memfs_v2", "bytesfs", "bytesfs_v2", "hellofs"])? {
+    // A file system, which may be followed by options for the mke2fs that makes its disk.
+    let (fs, mkfs) = stage.fs.split_once(' ').unwrap_or((stage.fs, ""));
+    let names: &[&str] = match fs {
+        "" => &["memfs", "memfs_v2", "bytesfs", "bytesfs_v2", "hellofs"],
+        fs => &[fs],
+    };
+    for project in projects(&place.root, names)? {
         let object = build::user::shared_object(&project, &[])?;
         spec = spec.file(object, &format!("objects/{}.so", project.package));
     }
     let program = std::env::current_exe().context("this program does not know its own path")?;
     spec = spec.file(place.root.join("tests/suites"), "suites").file(tools::programs(place)?, "bin");
     spec = spec.file(program, "cargo-bento");
+    setting(&mut spec, "FS", if fs.is_empty() { "memfs" } else { fs });
+    setting(&mut spec, "MKFS", mkfs);
+    if !fs.is_empty() {
+        spec.disks.push(Disk::Scratch(600));
+    }
     spec.mem = 1024;
     spec.timeout = Duration::from_secs(60 * stage.minutes - 30);
     Ok(spec)
@@ -32,6 +43,11 @@ pub fn fuse(place: &Place, stage: &Stage) -> Result<Tally> {
     run(place, stage, &spec(place, stage, &kernel, "fuse daemon")?)
 }
 
+pub fn disk(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel("uml")?;
+    run(place, stage, &spec(place, stage, &kernel, "fuse-disk")?)
+}
+
 pub fn pjdfstest(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel("uml")?;
     run(place, stage, &spec(place, stage, &kernel, "fuse pjdfstest")?)
@@ -40,7 +56,7 @@ pub fn pjdfstest(place: &Place, stage: &Stage) -> Result<Tally> {
 pub fn fsx(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel("uml")?;
     let mut spec = spec(place, stage, &kernel, "fuse fsx")?;
-    spec.env.push(("OPERATIONS".to_owned(), "100000".to_owned()));
-    spec.env.push(("SEEDS".to_owned(), "1 2 3 4 5".to_owned()));
+    setting(&mut spec, "OPERATIONS", if stage.fs.is_empty() { "100000" } else { "50000" });
+    setting(&mut spec, "SEEDS", "1 2 3 4 5");
     run(place, stage, &spec)
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The image or block device that `cargo bento mount` was given: opened so that nobody else mounts it as well.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use bento::errno::Errno;
@@ -33,6 +33,17 @@ fn claim(path: &Path, read_only: bool) -> io::Result<File> {
     Ok(file)
 }
 
+/// The loop device that has this file below it, if any: whoever mounts that asks for no lock on the file.
+fn looped(file: &File) -> Option<String> {
+    let meta = file.metadata().ok()?;
+    fs::read_dir("/sys/block").ok()?.flatten().find_map(|device| {
+        let below = fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
+        let below = fs::metadata(below.trim_end_matches('\n')).ok()?;
+        let same = (below.dev(), below.ino()) == (meta.dev(), meta.ino());
+        same.then(|| format!("/dev/{}", device.file_name().to_string_lossy()))
+    })
+}
+
 /// Opens what is to be mounted; an error says what to do.
 pub fn open(source: &str, read_only: bool) -> Result<FileDisk, MountError> {
     let refuse = |errno: i32, reason: String| MountError { errno: Errno::new(errno), reason: Some(reason) };
@@ -55,6 +66,10 @@ pub fn open(source: &str, read_only: bool) -> Result<FileDisk, MountError> {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
         refuse(errno, advice(errno))
     })?;
+    if !read_only && let Some(device) = looped(&held) {
+        let reason = format!("{source}: is in use as {device}; mount that, or run `losetup -d {device}`");
+        return Err(refuse(libc::EBUSY, reason));
+    }
     if held.metadata().is_ok_and(|meta| meta.len() == 0 && meta.is_file()) {
         return Err(refuse(libc::EINVAL, format!("{source}: is an empty file")));
     }

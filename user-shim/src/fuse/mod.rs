@@ -48,7 +48,8 @@ use daemon::Daemon;
 /// How the daemon runs.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Worker threads; at least 2, so that one can wait for what another does.
+    /// Worker threads; at least 2, so that one can wait for what another does. The kernel gives a request to whoever has
+    /// waited longest, so more of them than can run at once only cool the caches.
     pub threads: usize,
     /// Other users may use the mount.
     pub allow_other: bool,
@@ -61,7 +62,7 @@ impl Default for Options {
         let cpus = std::thread::available_parallelism().map_or(2, |cpus| cpus.get());
         // SAFETY: reads a number.
         let root = unsafe { libc::geteuid() } == 0;
-        Options { threads: cpus.clamp(2, 8) + 2, allow_other: root, signals: true }
+        Options { threads: cpus.clamp(2, 8) + 1, allow_other: root, signals: true }
     }
 }
 
