@@ -265,8 +265,11 @@ static int bento_make_root(struct super_block *sb)
 	struct bento_super *bs = bento_sb(sb);
 	struct inode *root = bento_iget(sb, bs->root_ino, BENTO_OP_mount);
 
-	if (IS_ERR(root))
+	if (IS_ERR(root)) {
+		bento_msg(bs, KERN_ERR, "its root, inode %llu, cannot be had: errno %ld",
+			  bs->root_ino, -PTR_ERR(root));
 		return PTR_ERR(root);
+	}
 	if (!S_ISDIR(root->i_mode)) {
 		bento_bad(bs, BENTO_OP_load_inode,
 			  "returned mode %#o for the root, not a directory",

@@ -78,7 +78,7 @@ pub fn disk(place: &Place, stage: &Stage) -> Result<Tally> {
     spec.kmemleak = false;
     setting(&mut spec, "MKFS", "-J size=8");
     let (times, panics, turns) = match stage.kernel {
-        "uml" => (Times(500, 30, 200), PANICS, "20"),
+        "uml" => (Times(300, 30, 60), PANICS, "20"),
         _ => (Times(60, 100, 20), FEW_PANICS, "6"),
     };
     setting(&mut spec, "OPS", panics);
