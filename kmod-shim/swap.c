@@ -13,6 +13,7 @@
 #include "shim.h"
 
 #define BENTO_RESTART_TRIES 10 /* timeouts, before it is given up */
+#define BENTO_DISK_TRIES 5
 #define BENTO_SWEEP_STUCK 10 /* seconds without an inode that follows */
 
 struct bento_swap {
@@ -173,12 +174,20 @@ static int bento_close(struct bento_swap *s)
 	char who[128] = "";
 	int err;
 
-	/* With nobody entering any more the wait is for those inside only. */
+	/* With nobody entering any more the wait is for those inside only. One of
+	 * them may wait for a disk that has much to do, and who came to the closed
+	 * gate meanwhile goes first. */
 	if (s->act == BENTO_RESTART && s->ill)
 		tries = BENTO_RESTART_TRIES;
-	do {
+	else if (bento_extents(bs))
+		tries = BENTO_DISK_TRIES;
+	for (;;) {
 		err = bento_slot_close(&bs->slot, msecs_to_jiffies(ms), who, sizeof(who));
-	} while (err && --tries && !READ_ONCE(bs->dying));
+		if (!err || !--tries || READ_ONCE(bs->dying))
+			break;
+		if (!s->ill)
+			schedule_timeout_uninterruptible(msecs_to_jiffies(ms) / 4);
+	}
 	s->started = bs->slot.closed_at;
 	if (err)
 		return bento_refuse(s, err, "was not entered: %u ms passed, waiting for %s",

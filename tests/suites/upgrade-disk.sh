@@ -66,7 +66,7 @@ part_survive() {
 
     # The same with a restart from the device; what was abandoned is leaked on purpose (SAFETY.md C2).
     up
-    program survive $dir "" upgrade restart_from_device downgrade restart_from_device
+    TRAFFIC_AGAIN=1 program survive $dir "" upgrade restart_from_device downgrade restart_from_device
     same "healthy after restarts from the device" ok "$(attr health)"
     judge
 }
@@ -178,7 +178,9 @@ part_writeback() {
 part_restarts() {
     local before i
     up
+    export TRAFFIC_AGAIN=1
     load_begin
+    unset TRAFFIC_AGAIN
     dmesg -n 1 2> /dev/null
     before=$(attr restarts)
     for i in $(seq ${RESTARTS:-100}); do

@@ -29,6 +29,9 @@ const RESTARTS: u32 = 5;
 /// How often a restart closes the gate before it is given up: nobody enters a spoiled slot, so those inside get fewer.
 const RESTART_TRIES: u32 = 10;
 
+/// The same where calls inside may wait for a disk.
+const DISK_TRIES: u32 = 5;
+
 /// What a mount keeps for its swaps.
 pub struct Swaps {
     /// The version of `Slot::instance`.
@@ -320,7 +323,11 @@ impl Super {
     fn swap(self: &Arc<Self>, to: Arc<Object>, restart: bool) -> Result<Swapped> {
         let under_way = UnderWay::begin(&self.swaps.under_way);
         let plan = self.prepare(to, restart)?;
-        let tries = if restart && self.slot.health() != Health::Ok { RESTART_TRIES } else { 1 };
+        let tries = match &self.device {
+            _ if restart && self.slot.health() != Health::Ok => RESTART_TRIES,
+            Some(_) => DISK_TRIES,
+            None => 1,
+        };
         let began = self.close(tries)?;
         let drain = began.elapsed();
         let made = self.save_and_load(&plan);
