@@ -4,6 +4,7 @@
 //! discarded, medians with their spread. What counting cannot see is measured in time, natively (`native`).
 
 mod disk;
+mod fuse;
 mod layers;
 mod native;
 mod report;
@@ -57,6 +58,9 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     }
     if args.filter.as_deref() == Some("disk") {
         return disk::run(args);
+    }
+    if args.filter.as_deref() == Some("fuse") {
+        return fuse::run(args);
     }
     if args.rounds < 2 {
         bail!("--rounds {}: the first round is discarded, so at least 2 are needed", args.rounds);

@@ -166,11 +166,11 @@ pub struct VmArgs {
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Only groups of workloads whose name contains one of these words (create,fstat,calls,read,untar,git-clone); `upgrade`
-    /// and `disk` are benchmarks of their own
+    /// Only groups of workloads whose name contains one of these words (create,fstat,calls,read,untar,git-clone); `upgrade`,
+    /// `disk` and `fuse` (rext4 beside fuse2fs) are benchmarks of their own
     pub filter: Option<String>,
     /// With `disk`: only groups of workloads whose name contains one of these words
-    /// (create,git,untar,make,mail,sqlite,direct,scale,pieces)
+    /// (create,git,untar,make,mail,sqlite,direct,scale,pieces); with `fuse` of these: meta,git,rm,untar,grep,mail,sqlite,data
     #[arg(long)]
     pub workloads: Option<String>,
     /// Rounds of each workload; the first is discarded
