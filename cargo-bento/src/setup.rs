@@ -13,7 +13,7 @@ use crate::cli::SetupArgs;
 use crate::{fetch, ui, vm};
 
 /// Debian packages, each with what it is for; an error names both.
-const PACKAGES: [(&str, &str); 21] = [
+const PACKAGES: [(&str, &str); 22] = [
     ("acl", "the POSIX ACL tests"),
     ("attr", "the extended attribute tests"),
     ("bc", "building user-mode Linux"),
@@ -33,6 +33,7 @@ const PACKAGES: [(&str, &str); 21] = [
     ("libelf-dev", "the kernel's build tools"),
     ("libssl-dev", "the kernel's build tools"),
     ("qemu-system-x86", "virtual machines"),
+    ("sqlite3", "judging databases after a crash"),
     ("xz-utils", "unpacking kernels"),
     ("zstd", "unpacking kernels"),
 ];

@@ -251,6 +251,11 @@ impl Image {
         self.bytes.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The same without a copy.
+    pub fn look<T>(&self, then: impl FnOnce(&[u8]) -> T) -> T {
+        then(&self.bytes.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Writes them to a file, for other programs to judge.
     pub fn save(&self, path: &Path) -> std::io::Result<()> {
         std::fs::write(path, &*self.bytes.read().unwrap_or_else(PoisonError::into_inner))

@@ -22,12 +22,24 @@ const SIZE: u64 = 48;
 const DISK: u64 = 56;
 /// Steps of the guest's program; each makes something durable.
 const STEPS: u32 = 80;
+/// Commits of git, and transactions of each of SQLite's journals.
+const COMMITS: u32 = 5;
+const TRANSACTIONS: u32 = 6;
 const SEED: u64 = 1;
 /// Crashes at each flush: nothing, everything, and so many times any part of what was written since the last one.
 const PARTS: u64 = 2;
 
 pub fn crash(place: &Place, stage: &Stage) -> Result<Tally> {
-    let (mut tally, bad) = replay(place, stage)?;
+    nothing_lost(place, stage, "crash")
+}
+
+/// The same for programs that know how to keep what they are given: git, and SQLite.
+pub fn work(place: &Place, stage: &Stage) -> Result<Tally> {
+    nothing_lost(place, stage, "crash-work")
+}
+
+fn nothing_lost(place: &Place, stage: &Stage, script: &str) -> Result<Tally> {
+    let (mut tally, bad) = replay(place, stage, script)?;
     report(
         &mut tally,
         bad.is_empty(),
@@ -41,7 +53,7 @@ pub fn crash(place: &Place, stage: &Stage) -> Result<Tally> {
 
 /// A file system without a journal: the same judge must find it wanting.
 pub fn control(place: &Place, stage: &Stage) -> Result<Tally> {
-    let (mut tally, bad) = replay(place, stage)?;
+    let (mut tally, bad) = replay(place, stage, "crash")?;
     report(&mut tally, !bad.is_empty(), &format!("{} states are found damaged", bad.len()));
     Ok(tally)
 }
@@ -51,13 +63,15 @@ fn report(tally: &mut Tally, good: bool, what: &str) {
     tally.add(if good { Tally::ONE } else { Tally { passed: 0, failed: 1 } });
 }
 
-fn replay(place: &Place, stage: &Stage) -> Result<(Tally, Vec<String>)> {
+fn replay(place: &Place, stage: &Stage, script: &str) -> Result<(Tally, Vec<String>)> {
     let dir = place.out.join("suites/crash").join(stage.name);
     fs::create_dir_all(&dir).with_context(|| format!("{} cannot be created", dir.display()))?;
     let log = dir.join("log");
     let kernel = fetch::kernel(stage.kernel)?;
-    let mut spec = guest::without_disk(place, stage, &kernel, "crash")?;
-    for (name, value) in [("SIZE", SIZE), ("SEED", SEED), ("STEPS", STEPS.into())] {
+    let mut spec = guest::without_disk(place, stage, &kernel, script)?;
+    let settings = [("STEPS", STEPS), ("COMMITS", COMMITS), ("TRANSACTIONS", TRANSACTIONS)];
+    let settings = settings.map(|(name, value)| (name, u64::from(value)));
+    for (name, value) in settings.into_iter().chain([("SIZE", SIZE), ("SEED", SEED)]) {
         setting(&mut spec, name, &value.to_string());
     }
     spec.disks.push(Disk::Recorded(DISK, log.clone()));
@@ -147,8 +161,17 @@ impl Record {
 enum What {
     Gone,
     Dir,
-    File { version: u64, len: usize },
+    File {
+        version: u64,
+        len: usize,
+    },
     Log(usize),
+    /// Nobody has promised anything.
+    Any,
+    /// A git repository with this commit.
+    Commit(String),
+    /// A database with the rows 1, 2, 3… of a table, at least so many.
+    Rows(usize),
 }
 
 impl What {
@@ -158,6 +181,9 @@ impl What {
             ["dir"] => What::Dir,
             ["file", version, len] => What::File { version: version.parse().ok()?, len: len.parse().ok()? },
             ["log", records] => What::Log(records.parse().ok()?),
+            ["any"] => What::Any,
+            ["commit", hash] => What::Commit((*hash).to_owned()),
+            ["rows", count] => What::Rows(count.parse().ok()?),
             _ => return None,
         })
     }
@@ -181,7 +207,37 @@ impl What {
                 }
                 Err(error) => Some(format!("{error}, instead of {records} records")),
             },
+            What::Any => None,
+            What::Commit(hash) => commit_missing(path, hash),
+            What::Rows(count) => rows_missing(path, *count),
         }
+    }
+}
+
+/// Why the repository is not sound, or does not lead to a commit.
+fn commit_missing(repository: &Path, hash: &str) -> Option<String> {
+    let git = |words: &[&str]| run(Command::new("git").arg("-C").arg(repository).args(words));
+    for words in [&["fsck", "--full", "--strict"][..], &["merge-base", "--is-ancestor", hash, "HEAD"]] {
+        match git(words) {
+            Ok((0, _)) => {}
+            Ok((code, said)) => return Some(format!("git {} gave {code}: {said}", words.join(" "))),
+            Err(error) => return Some(format!("{error:#}")),
+        }
+    }
+    None
+}
+
+/// Why the database is not sound, or what it lacks.
+fn rows_missing(database: &Path, count: usize) -> Option<String> {
+    let query = "PRAGMA integrity_check; SELECT count(*), ifnull(max(n), 0) FROM t;";
+    let (code, said) = match run(Command::new("sqlite3").arg(database).arg(query)) {
+        Ok(answer) => answer,
+        Err(error) => return Some(format!("{error:#}")),
+    };
+    let rows = said.strip_prefix("ok\n").and_then(|rest| rest.trim().split_once('|'));
+    match rows.and_then(|(rows, last)| Some((rows.parse::<usize>().ok()?, last.parse::<usize>().ok()?))) {
+        Some((rows, last)) if rows == last && rows >= count => None,
+        _ => Some(format!("sqlite3 gave {code} and {said:?}, where {count} rows were committed")),
     }
 }
 
@@ -315,7 +371,7 @@ fn sparse_copy(from: &Path, to: &Path) -> Result<()> {
 
 /// Its exit code and what it said.
 fn run(command: &mut Command) -> Result<(i32, String)> {
-    let output = command.output().with_context(|| format!("{command:?} cannot be started: is e2fsprogs installed?"))?;
+    let output = command.output().with_context(|| format!("{command:?} cannot be started: is it installed?"))?;
     Ok((output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
@@ -331,5 +387,15 @@ mod tests {
         assert_eq!(oracle.allowed("a", 1), [&first]);
         assert_eq!(oracle.allowed("a", 4), [&first, &What::Gone]);
         assert_eq!(oracle.allowed("a", 9), [&What::Gone]);
+    }
+
+    #[test]
+    fn nothing_is_promised_of_a_program_before_its_first_mark() {
+        let oracle = Oracle::parse("try 0 r any\nmark 1 r commit 12ab\ntry 1 d any\nmark 2 d rows 3\n");
+        assert_eq!(oracle.allowed("r", 0), [&What::Gone, &What::Any]);
+        assert_eq!(oracle.allowed("r", 2), [&What::Commit("12ab".to_owned())]);
+        assert_eq!(oracle.allowed("d", 2), [&What::Rows(3)]);
+        let missing = rows_missing(Path::new("/nowhere/database"), 3);
+        assert!(missing.is_some_and(|why| why.contains("3 rows")));
     }
 }

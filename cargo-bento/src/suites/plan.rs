@@ -123,6 +123,8 @@ pub fn stages() -> Vec<Stage> {
             .after(QEMU),
         guest("crash-rext4-6.12", "6.12", "rext4", "what a crash leaves of rext4: nothing is lost", crash::crash)
             .after(QEMU),
+        guest("crash-work-rext4-6.12", "6.12", "rext4", "what a crash leaves of git and SQLite on rext4", crash::work)
+            .after(QEMU),
         guest("crash-ext2-6.12", "6.12", "ext2", "the control: ext2 loses something", crash::control).after(QEMU),
         guest("data-rext4-6.12", "6.12", "rext4", "file data, names, handles… on rext4", guest::data).after(QEMU),
         guest("data-rext4-6.1", "6.1", "rext4", "the same in stock 6.1", guest::data).after(QEMU),

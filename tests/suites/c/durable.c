@@ -10,12 +10,11 @@
  * A STATE is "gone", "dir", "file VERSION LENGTH" (contents follow from path, version and length) or "log RECORDS" (at least
  * as many records of 32 bytes, each as it was written).
  */
-#include "check.h"
+#include "mark.h"
 
 #define FILES 24
 #define DIRS 4
 
-static char (*marks)[512];
 static int device, mark;
 static off_t at;
 
@@ -61,9 +60,7 @@ static void try_it(const char *path, const char *what)
 static void done(const char *path, const char *what)
 {
 	mark++;
-	memset(marks, 0, 512);
-	snprintf(marks[0], 512, "bento mark %d", mark);
-	if (pwrite(device, marks, 512, at + 512L * mark) != 512)
+	if (mark_write(device, at, mark))
 		fail("mark");
 	printf("mark %d %s %s\n", mark, path, what);
 	fflush(stdout);
@@ -130,7 +127,7 @@ int main(int argc, char **argv)
 	if (argc != 6)
 		return 2;
 	device = open(argv[2], O_WRONLY | O_DIRECT);
-	if (device < 0 || posix_memalign((void **)&marks, 4096, 4096))
+	if (device < 0)
 		fail(argv[2]);
 	at = atoll(argv[3]);
 	state = 88172645463325252u + strtoull(argv[4], NULL, 0) * 0x9e3779b97f4a7c15u;
