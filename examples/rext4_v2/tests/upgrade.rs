@@ -120,7 +120,7 @@ fn version_2_notes_who_made_a_file_and_version_1_reads_it() {
     assert_eq!(fs.setxattr("/file", ATTRIBUTE, b"a lie", 0), Err(Errno::EPERM));
     assert_eq!(fs.removexattr("/file", ATTRIBUTE), Err(Errno::EPERM));
     let line = shown(&fs, "/file");
-    fs.setxattr("/file", "user.other", &[7; 300], 0).unwrap();
+    fs.setxattr("/file", "user.other", [7; 300], 0).unwrap();
     assert_eq!(shown(&fs, "/file"), line);
     swap(&fs, 1);
     fs.write_file("/after", "x").unwrap();
