@@ -15,7 +15,7 @@
 #include "extents.h"
 #include "iomap.h"
 
-#define BENTO_PIECES_MAX 4096 /* of a map, and more while it is pinned */
+#define BENTO_PIECES_MAX 16384 /* a MiB; of a map, and more while it is pinned */
 #define BENTO_ASK 8 /* extents in one answer */
 #define BENTO_ALLOCATE_MAX ((loff_t)SZ_1G) /* bytes in one allocation */
 #define BENTO_RETRIES 3
@@ -71,8 +71,18 @@ static struct bento_piece *bento_piece_at(struct bento_map *map, loff_t pos)
 	struct bento_piece *piece = map->hint, *best = NULL;
 	struct rb_node *node;
 
-	if (piece && piece->start <= pos && pos < piece->end)
-		return piece;
+	if (piece && piece->start <= pos) {
+		if (pos < piece->end)
+			return piece;
+		/* Who goes through a file wants the next one. */
+		node = rb_next(&piece->node);
+		piece = node ? rb_entry(node, struct bento_piece, node) : NULL;
+		if (!piece || pos < piece->end) {
+			if (piece && piece->start <= pos)
+				map->hint = piece;
+			return piece;
+		}
+	}
 	node = map->tree.rb_node;
 	while (node) {
 		piece = rb_entry(node, struct bento_piece, node);
@@ -143,13 +153,20 @@ struct bento_spare {
 	struct bento_piece *piece[2];
 };
 
-static void bento_spare_fill(struct bento_spare *spare)
+static void bento_spare_refill(struct bento_spare *spare)
 {
 	int i;
 
 	for (i = 0; i < 2; i++)
-		spare->piece[i] = kmem_cache_alloc(bento_piece_cache,
-						   GFP_NOFS | __GFP_NOFAIL);
+		if (!spare->piece[i])
+			spare->piece[i] = kmem_cache_alloc(bento_piece_cache,
+							   GFP_NOFS | __GFP_NOFAIL);
+}
+
+static void bento_spare_fill(struct bento_spare *spare)
+{
+	*spare = (struct bento_spare){};
+	bento_spare_refill(spare);
 }
 
 static void bento_spare_free(struct bento_spare *spare)
@@ -416,8 +433,8 @@ static int bento_map_ask(struct inode *inode, loff_t pos)
 	};
 	loff_t start = bento_block_down(inode, pos);
 	loff_t gap = bento_block_up(inode, LLONG_MAX);
+	struct bento_spare spare = {};
 	struct bento_piece *piece;
-	struct bento_spare spare;
 	u32 i;
 	s64 r;
 
@@ -437,14 +454,14 @@ static int bento_map_ask(struct inode *inode, loff_t pos)
 	for (i = 0; i < args.count && start < gap; i++) {
 		loff_t end = min_t(u64, start + extents[i].len, gap);
 
-		bento_spare_fill(&spare);
+		bento_spare_refill(&spare);
 		spin_lock(&map->lock);
 		bento_map_set(inode, start, end, bento_extent_type(&extents[i]),
 			      extents[i].addr, &spare);
 		spin_unlock(&map->lock);
-		bento_spare_free(&spare);
 		start = end;
 	}
+	bento_spare_free(&spare);
 	return 0;
 }
 

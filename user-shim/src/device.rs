@@ -560,3 +560,27 @@ impl Shard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simdisk::SimDisk;
+
+    const SIZE: usize = PAGE as usize;
+
+    fn bytes(buf: &Buf) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        buf.copy_to(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_blank_block_is_zero_unless_it_is_cached() {
+        let device = Device::new(Arc::new(SimDisk::new(vec![7; 4 * SIZE])));
+        device.read(1).unwrap().blank_unread();
+        assert_eq!(bytes(&device.read(1).unwrap()), [7; SIZE]);
+        device.unread(2).unwrap().blank_unread();
+        assert_eq!(bytes(&device.read(2).unwrap()), [0; SIZE]);
+        assert_eq!(device.unread(4).unwrap_err(), Errno::EUCLEAN);
+    }
+}
