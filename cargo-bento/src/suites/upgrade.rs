@@ -79,7 +79,7 @@ pub fn disk(place: &Place, stage: &Stage) -> Result<Tally> {
     setting(&mut spec, "MKFS", "-J size=8");
     let (times, panics, turns) = match stage.kernel {
         "uml" => (Times(300, 30, 60), PANICS, "20"),
-        _ => (Times(60, 100, 20), FEW_PANICS, "6"),
+        _ => (Times(24, 100, 10), FEW_PANICS, "6"),
     };
     setting(&mut spec, "OPS", panics);
     setting(&mut spec, "TURNS", turns);

@@ -304,7 +304,7 @@ mod tests {
             plain[range].fill(true);
             match step % 8 {
                 0 => group.take(start, count, Ticket(step)).unwrap(),
-                _ => group.free(start, count, u64::from(step / 100)).unwrap(),
+                _ => group.free(start, count, step / 100).unwrap(),
             }
             for at in 0..510u32 {
                 let end = group.held(at);
