@@ -27,9 +27,9 @@ cold() {
     sync
     echo 3 > /proc/sys/vm/drop_caches
 }
-# What the kernel cannot give back, in KiB.
+# What the kernel holds for itself, in KiB; after `cold`, what it cannot give back.
 kernel_memory() {
-    awk '/^(SUnreclaim|VmallocUsed|Percpu):/ { sum += $2 } END { print sum }' /proc/meminfo
+    awk '/^(Slab|VmallocUsed|Percpu):/ { sum += $2 } END { print sum }' /proc/meminfo
 }
 # check DISK: is what is left on it right?
 check() {

@@ -127,6 +127,21 @@ impl<'call> DirEmitter<'call> {
         true
     }
 
+    /// Is there room for `names` entries with names of `bytes` bytes in all? False counts as a buffer that is full: for
+    /// handlers that find entries by the block, and would find those of a block again for each call it is emitted in.
+    #[must_use = "false means the buffer is full: stop"]
+    pub fn has_room(&mut self, names: usize, bytes: usize) -> bool {
+        // Each record ends at a multiple of 8.
+        let need = names.saturating_mul(HEADER + 7).saturating_add(bytes);
+        self.full |= self.used.saturating_add(need) > self.buf.len();
+        !self.full
+    }
+
+    /// Has nothing been emitted yet?
+    pub fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
     /// Bytes used and whether the directory ended here.
     pub(crate) fn finish(self) -> (usize, bool) {
         (self.used.min(self.buf.len()), !self.full)

@@ -137,6 +137,20 @@ impl<'call> Txn<'call> {
         Err(Errno::ENOSPC)
     }
 
+    /// Can the block be had now?
+    pub fn is_free(&self, number: u64) -> Result<bool> {
+        let (fs, sb) = (self.fs, &self.fs.sb);
+        if !sb.holds(number, 1) {
+            return Ok(false);
+        }
+        let (group, at) = sb.group_of(number);
+        let mut state = fs.groups.slot(group)?.state.lock();
+        state.sweep(&fs.groups, self.device);
+        let descriptor = fs.descriptor(self.device, group)?;
+        let best = fs.search(self.device, &mut state, &descriptor, descriptor.counts(sb)?.flags, at, 1)?;
+        Ok(best.count > 0 && best.start == at)
+    }
+
     /// Counts what was found as used, fewer when that is all there is.
     fn took(&self, group: u32, start: u32, mut count: u32) -> Result<(u64, u32)> {
         while let Err(error) = self.tx.claim(count.into()) {

@@ -95,7 +95,8 @@ impl<'call> Path<'call> {
 pub(super) struct Listed {
     key: u64,
     logical: u32,
-    at: u32,
+    at: u16,
+    len: u8,
 }
 
 /// A position in a directory that is listed by hashes: 31 bits of one, 32 of the other.
@@ -431,7 +432,7 @@ impl<'call> Dir<'_, 'call> {
         if !self.indexed {
             let block = self.read(0, Role::Leaf)?;
             self.list(&block, 0, &self.default_hasher(), &mut list)?;
-            self.emit_listed(&mut list, pos, out)?;
+            self.emit_listed(&mut list, pos, 0, out)?;
             return Ok(());
         }
         let mut path = self.root()?;
@@ -457,11 +458,16 @@ impl<'call> Dir<'_, 'call> {
                     next => break next,
                 }
             };
-            if !self.emit_listed(&mut list, pos, out)? {
+            let after = next.map_or(0, |next| position(Hash { major: next, minor: 0 }));
+            if !self.emit_listed(&mut list, pos, after, out)? || next.is_none() {
                 return Ok(());
             }
-            let Some(next) = next else { return Ok(()) };
-            pos = pos.max(position(Hash { major: next, minor: 0 }));
+            pos = pos.max(after);
+            // One more like this, or none of it: half of it would be read, hashed and sorted again in the next call.
+            let bytes = list.iter().map(|name| usize::from(name.len)).sum();
+            if !out.is_empty() && !out.has_room(list.len(), bytes) {
+                return Ok(());
+            }
         }
     }
 
@@ -485,7 +491,12 @@ impl<'call> Dir<'_, 'call> {
                 let name = bytes.get_mut(..entry.name_len).unwrap_or_default();
                 block.read(at + HEADER, name)?;
                 list.try_reserve(1)?;
-                list.push(Listed { key: position(hasher.hash(name)), logical, at: at as u32 });
+                list.push(Listed {
+                    key: position(hasher.hash(name)),
+                    logical,
+                    at: u16::try_from(at).map_err(|_| Errno::EUCLEAN)?,
+                    len: name.len() as u8,
+                });
             }
             at += entry.rec_len;
         }
@@ -494,14 +505,16 @@ impl<'call> Dir<'_, 'call> {
 
     /// Hands on what is at `pos` or behind it; false when there was no more room.
     ///
-    /// Names with the same two hashes follow one another at positions of their own, counted from the hash they share.
-    pub(super) fn emit_listed(&self, list: &mut [Listed], pos: u64, out: &mut DirEmitter) -> Result<bool> {
+    /// Names with the same two hashes follow one another at positions of their own, counted from the hash they share. Behind
+    /// the last of them comes `after`, where the next leaf begins: nobody is to go through this one to find that out.
+    pub(super) fn emit_listed(&self, list: &mut [Listed], pos: u64, after: u64, out: &mut DirEmitter) -> Result<bool> {
         sort_by_key(list, |name| (name.key, name.logical, name.at));
         let mut held: Option<(u32, Block<'call>)> = None;
         let mut next = 0;
-        for name in list.iter() {
+        let last = list.len();
+        for (index, name) in list.iter().enumerate() {
             let at = name.key.max(next);
-            next = at + 1;
+            next = if index + 1 == last { after.max(at + 1) } else { at + 1 };
             if at < pos {
                 continue;
             }
@@ -509,7 +522,7 @@ impl<'call> Dir<'_, 'call> {
                 Some((logical, block)) if logical == name.logical => block,
                 _ => self.read(name.logical, Role::Leaf)?,
             };
-            let offset = name.at as usize;
+            let offset = usize::from(name.at);
             let entry = Entry::at(&block, offset, self.end()).map_err(|broken| self.broken(&block, broken))?;
             if !self.emit(&block, offset, entry, next, out)? {
                 return Ok(false);

@@ -49,7 +49,7 @@ impl<'call> Dir<'_, 'call> {
                 self.list(&leaf, logical, &hasher, &mut list)?;
             }
         }
-        self.emit_listed(&mut list, pos, out).map(|_| ())
+        self.emit_listed(&mut list, pos, 0, out).map(|_| ())
     }
 
     /// From here on it is a directory without one.

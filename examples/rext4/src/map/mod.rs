@@ -28,6 +28,10 @@ pub struct Hints {
 /// What [`append`] may change: a node at each depth and its new neighbour, a new root's block, the inode.
 pub const APPEND_CREDITS: u32 = 16;
 
+/// Directories that grow in turn leave one another so many blocks: then each is a few extents, and its inode has room for
+/// them.
+const APART: u64 = 64;
+
 /// What one [`truncate_step`] may change.
 pub const STEP_CREDITS: Credits = Credits { blocks: 32, revokes: 256 };
 
@@ -184,7 +188,11 @@ pub fn append<'c>(txn: &Txn<'c>, ip: &Ip<'c>, logical: u32) -> Result<(u64, u32)
         let what = format_args!("inode {}: block {logical} is mapped already, to {}", ip.ino, run.start);
         return Err(txn.fs.corrupt(txn.device, what));
     }
-    let goal = map.goal(logical)?.unwrap_or_else(|| txn.fs.goal(ip.ino));
+    let goal = match map.goal(logical)? {
+        Some(goal) if !txn.is_free(goal)? => (goal / APART + 1) * APART,
+        Some(goal) => goal,
+        None => txn.fs.goal(ip.ino),
+    };
     let (start, _) = txn.allocate(goal, 1, Use::Metadata)?;
     map.insert(Run { logical, len: 1, start, unwritten: false })?;
     let (taken, _) = map.finish()?;

@@ -224,6 +224,11 @@ impl<'call> Txn<'call> {
         Ok((from, taken as u32))
     }
 
+    pub fn is_free(&self, number: u64) -> Result<bool> {
+        let free = self.device.0.free.borrow();
+        Ok(free.iter().any(|(start, count)| *start <= number && number < start + count))
+    }
+
     pub fn free(&self, start: u64, count: u32, what: Use) -> Result<()> {
         if what == Use::Metadata {
             self.tx.revoke(count);
