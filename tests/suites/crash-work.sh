@@ -21,6 +21,8 @@ cd repository || exit
 git config core.fsync all
 git config core.fsyncMethod fsync
 git config gc.auto 0
+# What `git init` writes it promises nothing about.
+sync -f .
 for n in $(seq "$COMMITS"); do
     mkdir -p "dir$((n % 3))"
     seq "$n" $((n * 400)) > "dir$((n % 3))/file$n"

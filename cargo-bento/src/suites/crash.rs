@@ -216,7 +216,8 @@ impl What {
 
 /// Why the repository is not sound, or does not lead to a commit.
 fn commit_missing(repository: &Path, hash: &str) -> Option<String> {
-    let git = |words: &[&str]| run(Command::new("git").arg("-C").arg(repository).args(words));
+    // Named, or git would take a damaged one for none and go on in the folders above.
+    let git = |words: &[&str]| run(Command::new("git").arg("--git-dir").arg(repository.join(".git")).args(words));
     for words in [&["fsck", "--full", "--strict"][..], &["merge-base", "--is-ancestor", hash, "HEAD"]] {
         match git(words) {
             Ok((0, _)) => {}
