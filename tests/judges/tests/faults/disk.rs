@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A way to make a file system.
 pub struct Kind {
@@ -71,7 +72,10 @@ fn tool(name: &str, arguments: &[&str], image: &Path) -> Output {
 
 impl Made {
     pub fn new(kind: &'static Kind) -> Made {
-        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}", kind.name));
+        // Tests run side by side, two of them on the same kind.
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let serial = MADE.fetch_add(1, Ordering::Relaxed);
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}-{serial}", kind.name));
         fs::create_dir_all(&dir).unwrap();
         let image = dir.join("image");
         // No block that is free is zero: who shows one shows what was not his.
