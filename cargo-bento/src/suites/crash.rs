@@ -23,8 +23,8 @@ const DISK: u64 = 56;
 /// Steps of the guest's program; each makes something durable.
 const STEPS: u32 = 80;
 /// Commits of git, and transactions of each of SQLite's journals.
-const COMMITS: u32 = 5;
-const TRANSACTIONS: u32 = 6;
+const COMMITS: u32 = 4;
+const TRANSACTIONS: u32 = 4;
 const SEED: u64 = 1;
 /// Crashes at each flush: nothing, everything, and so many times any part of what was written since the last one.
 const PARTS: u64 = 2;
