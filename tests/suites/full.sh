@@ -5,6 +5,7 @@
 dir=/mnt/f
 mkdir -p $dir
 head -c 1048576 /dev/urandom > /tmp/data
+value=$(printf '%0700d' 0)
 for block in 1024 4096; do
     mkfs.ext4 -q -F -b $block -m 0 -N 4000 -J size=4 "$BENTO_DISK0" 24M
     check "mount, blocks of $block" mount -t rext4 "$BENTO_DISK0" $dir
@@ -25,7 +26,7 @@ for block in 1024 4096; do
     for i in $(seq 500); do mkdir $dir/dir-$i || break; done 2> $log
     same "directories have room at once" "" "$(cat $log)"
     rm -f $dir/more-*
-    for i in $(seq 500); do setfattr -n user.large -v "$(head -c 700 /dev/zero | tr '\0' v)" $dir/dir-$i || break; done 2> $log
+    for i in $(seq 500); do setfattr -n user.large -v $value $dir/dir-$i || break; done 2> $log
     same "so have attributes" "" "$(cat $log)"
     leave rext4 $dir
 done
