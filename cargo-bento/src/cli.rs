@@ -170,7 +170,7 @@ pub struct BenchArgs {
     /// `disk` and `fuse` (rext4 beside fuse2fs) are benchmarks of their own
     pub filter: Option<String>,
     /// With `disk`: only groups of workloads whose name contains one of these words
-    /// (create,git,untar,make,mail,sqlite,direct,scale,pieces); with `fuse` of these: meta,git,rm,untar,grep,mail,sqlite,data
+    /// (create,git,untar,make,mail,sqlite,direct,scale,pieces); with `fuse` of these: meta,git,untar,mail,sqlite,data
     #[arg(long)]
     pub workloads: Option<String>,
     /// Rounds of each workload; the first is discarded
