@@ -97,9 +97,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     }
     println!("{text}");
     if args.write_book {
-        let path = place.root.join("book/src/budget.md");
-        fs::write(&path, report::book(&text)).with_context(|| format!("{} cannot be written", path.display()))?;
-        ui::say(format!("written to {}", path.display()));
+        write_page(&place, "book/src/budget.md", &report::book(&text))?;
     }
     Ok(0)
 }
@@ -142,6 +140,14 @@ fn side_by_side<T: Send>(guests: Vec<T>, run: impl Fn(T) -> Result<()> + Sync) -
         }
     });
     failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).map_or(Ok(()), Err)
+}
+
+/// A page of the book.
+fn write_page(place: &Place, file: &str, text: &str) -> Result<()> {
+    let path = place.root.join(file);
+    fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    ui::say(format!("written to {}", path.display()));
+    Ok(())
 }
 
 /// Instructions are counted, and nothing but the figures is of interest.

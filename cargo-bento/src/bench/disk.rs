@@ -5,12 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::sync::Mutex;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::{Figures, boot, counting, figures, lock, median, side_by_side, spread};
+use super::{Figures, boot, counting, figures, lock, median, side_by_side, spread, write_page};
 use crate::cli::BenchArgs;
 use crate::fetch::Kernel;
 use crate::suites::{Place, guest, tools};
@@ -71,9 +70,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let text = report(&all, args.rounds - 1, args.names);
     println!("{text}");
     if args.write_book {
-        let path = place.root.join(FILE);
-        fs::write(&path, book(&text)).with_context(|| format!("{} cannot be written", path.display()))?;
-        ui::say(format!("written to {}", path.display()));
+        write_page(&place, FILE, &book(&text))?;
     }
     Ok(0)
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{daemon, median, spread};
+use super::{daemon, median, spread, write_page};
 use crate::cli::BenchArgs;
 use crate::project::Project;
 use crate::suites::{Place, tools};
@@ -235,9 +235,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let text = report(&times, args.rounds - 1, files);
     println!("{text}");
     if args.write_book {
-        let path = place.root.join(FILE);
-        fs::write(&path, book(&text)).with_context(|| format!("{} cannot be written", path.display()))?;
-        ui::say(format!("written to {}", path.display()));
+        write_page(&place, FILE, &book(&text))?;
     }
     Ok(0)
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
 
-use super::layers;
+use super::{layers, write_page};
 use crate::cli::BenchArgs;
 use crate::suites::{Place, guest, tools};
 use crate::vm::{self, Output, RunSpec};
@@ -91,11 +91,9 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     step.done("");
     println!("{report}");
     if args.write_book {
-        let path = place.root.join(FILE);
         let head =
             "# What an upgrade costs\n\n<!-- Written by `cargo bento bench upgrade --write-book`; do not edit. -->\n\n";
-        fs::write(&path, format!("{head}{report}")).with_context(|| format!("{} cannot be written", path.display()))?;
-        ui::say(format!("written to {}", path.display()));
+        write_page(&place, FILE, &format!("{head}{report}"))?;
     }
     Ok(0)
 }
