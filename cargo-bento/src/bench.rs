@@ -56,14 +56,14 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     if args.filter.as_deref() == Some("upgrade") {
         return upgrade::run(args);
     }
+    if args.rounds < 2 {
+        bail!("--rounds {}: the first round is discarded, so at least 2 are needed", args.rounds);
+    }
     if args.filter.as_deref() == Some("disk") {
         return disk::run(args);
     }
     if args.filter.as_deref() == Some("fuse") {
         return fuse::run(args);
-    }
-    if args.rounds < 2 {
-        bail!("--rounds {}: the first round is discarded, so at least 2 are needed", args.rounds);
     }
     let known = |side: &str| SIDES.contains(&side) || [LAYERS, NATIVE].contains(&side);
     if let Some(side) = args.side.iter().find(|side| !known(side)) {

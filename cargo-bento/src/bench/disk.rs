@@ -40,9 +40,6 @@ struct Side {
 }
 
 pub fn run(args: &BenchArgs) -> Result<u8> {
-    if args.rounds < 2 {
-        bail!("--rounds {}: the first round is discarded, so at least 2 are needed", args.rounds);
-    }
     if let Some(side) = args.side.iter().find(|side| !SIDES.contains(&side.as_str())) {
         bail!("--side {side} is not one of {}", SIDES.join(", "));
     }

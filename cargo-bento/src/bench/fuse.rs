@@ -182,9 +182,6 @@ impl Drop for Side {
 }
 
 pub fn run(args: &BenchArgs) -> Result<u8> {
-    if args.rounds < 2 {
-        bail!("--rounds {}: the first round is discarded, so at least 2 are needed", args.rounds);
-    }
     if !args.side.is_empty() {
         bail!("the two sides of `bench fuse` take turns: give it without --side");
     }
