@@ -20,6 +20,7 @@ use fuser::{
     ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
+use super::busy_poll::BusyPoll;
 use super::convert::{self, FOREVER};
 use super::ioctl;
 use super::notify::Line;
@@ -35,6 +36,7 @@ const MAX_WRITE: u32 = 1 << 20;
 pub struct Daemon {
     pub sb: Arc<Super>,
     pub line: Arc<Line>,
+    pub poll: Arc<BusyPoll>,
 }
 
 impl Filesystem for Daemon {
@@ -77,6 +79,7 @@ impl Filesystem for Daemon {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _after = self.poll.after();
         let caller = convert::caller(request, 0);
         let dots = matches!(name.as_bytes(), b"." | b"..");
         // A file handle (FUSE_EXPORT_SUPPORT) may name an inode that neither of us has cached.
@@ -109,6 +112,7 @@ impl Filesystem for Daemon {
     }
 
     fn getattr(&self, request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        let _after = self.poll.after();
         let inode = or_error!(reply, self.inode(node));
         let shown = or_error!(reply, inode.getattr(&convert::caller(request, 0), libc::STATX_BASIC_STATS));
         reply.attr(&self.attr_ttl(), &convert::attr(&self.sb, &shown.attr));
@@ -132,6 +136,7 @@ impl Filesystem for Daemon {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let _after = self.poll.after();
         let inode = or_error!(reply, self.inode(node));
         let caller = convert::caller(request, 0);
         let mut attr = inode.attr();
@@ -178,6 +183,7 @@ impl Filesystem for Daemon {
     }
 
     fn readlink(&self, request: &Request, node: INodeNo, reply: ReplyData) {
+        let _after = self.poll.after();
         let inode = or_error!(reply, self.inode(node));
         let target = or_error!(reply, inode.get_link(&convert::caller(request, 0)));
         reply.data(target);
@@ -193,6 +199,7 @@ impl Filesystem for Daemon {
         rdev: u32,
         reply: ReplyEntry,
     ) {
+        let _after = self.poll.after();
         let what = match mode & libc::S_IFMT {
             0 | libc::S_IFREG => Make::File { exclusive: true },
             kind => Make::Node { mode: kind, rdev: convert::device(rdev) },
@@ -201,10 +208,12 @@ impl Filesystem for Daemon {
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let _after = self.poll.after();
         self.make_entry(request, (parent, name), mode, umask, Make::Directory, reply);
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let _after = self.poll.after();
         let target = target.as_os_str().as_bytes();
         self.make_entry(request, (parent, name), 0o777, 0, Make::Symlink { target }, reply);
     }
@@ -219,6 +228,7 @@ impl Filesystem for Daemon {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        let _after = self.poll.after();
         let exclusive = flags & libc::O_EXCL != 0;
         let inode = or_error!(reply, self.make(request, parent, name, mode, umask, Make::File { exclusive }));
         let caller = convert::caller(request, umask);
@@ -230,11 +240,13 @@ impl Filesystem for Daemon {
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _after = self.poll.after();
         or_error!(reply, self.remove(request, parent, name, false));
         reply.ok();
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let _after = self.poll.after();
         or_error!(reply, self.remove(request, parent, name, true));
         reply.ok();
     }
@@ -249,11 +261,13 @@ impl Filesystem for Daemon {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let _after = self.poll.after();
         or_error!(reply, self.rename_request(request, (parent, name), (newparent, newname), flags));
         reply.ok();
     }
 
     fn link(&self, request: &Request, node: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        let _after = self.poll.after();
         let caller = convert::caller(request, 0);
         let linked = || {
             let (inode, dir) = (self.inode(node)?, self.inode(newparent)?);
@@ -267,6 +281,7 @@ impl Filesystem for Daemon {
     }
 
     fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _after = self.poll.after();
         let inode = or_error!(reply, self.inode(node));
         or_error!(reply, self.check_open(request, &inode, flags.0));
         or_error!(reply, inode.open(&convert::caller(request, 0), flags.0 as u32));
@@ -283,6 +298,7 @@ impl Filesystem for Daemon {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        let _after = self.poll.after();
         if let Ok(inode) = self.inode(node) {
             inode.release(&convert::caller(request, 0), flags.0 as u32);
             self.line.forget_pollers(inode.ino());
@@ -291,6 +307,7 @@ impl Filesystem for Daemon {
     }
 
     fn flush(&self, request: &Request, node: INodeNo, _handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        let _after = self.poll.after();
         if self.sb.is_extents() && !self.sb.has(Op::flush) {
             // Nothing of such a file waits here: the kernel need not ask again.
             return reply.error(fuser::Errno::ENOSYS);
@@ -301,6 +318,7 @@ impl Filesystem for Daemon {
     }
 
     fn fsync(&self, request: &Request, node: INodeNo, _handle: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        let _after = self.poll.after();
         let inode = or_error!(reply, self.inode(node));
         or_error!(reply, inode.fsync(&convert::caller(request, 0), datasync));
         reply.ok();
@@ -321,6 +339,7 @@ impl Filesystem for Daemon {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let _after = self.poll.after();
         thread_local! {
             /// As large as the largest answer of this thread.
             static BYTES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -345,6 +364,7 @@ impl Filesystem for Daemon {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let _after = self.poll.after();
         let inode = or_error!(reply, self.inode(node));
         let caller = convert::caller(request, 0);
         let locked = write(&inode);
@@ -366,6 +386,7 @@ impl Filesystem for Daemon {
     }
 
     fn opendir(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _after = self.poll.after();
         if self.sb.is_extents() && ![Op::open, Op::release, Op::permission].iter().any(|op| self.sb.has(*op)) {
             // Then the kernel opens directories by itself, and shows again what it has read of them.
             return reply.error(fuser::Errno::ENOSYS);
@@ -387,6 +408,7 @@ impl Filesystem for Daemon {
     }
 
     fn readdir(&self, request: &Request, node: INodeNo, _handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let _after = self.poll.after();
         let dir = or_error!(reply, self.inode(node));
         let caller = convert::caller(request, 0);
         let mut pos = offset;
@@ -418,6 +440,7 @@ impl Filesystem for Daemon {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
+        let _after = self.poll.after();
         let dir = or_error!(reply, self.inode(node));
         let caller = convert::caller(request, 0);
         let mut pos = offset;
@@ -492,6 +515,7 @@ impl Filesystem for Daemon {
     }
 
     fn getxattr(&self, request: &Request, node: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let _after = self.poll.after();
         let inode = or_error!(reply, self.inode(node));
         let value = or_error!(reply, inode.getxattr(&convert::caller(request, 0), name.as_bytes()));
         answer(&value, size, reply);

@@ -19,6 +19,7 @@
 //! - The kernel keeps what a mapping stored past the end of a file in its last page, and shows it when the file grows.
 
 mod attach;
+mod busy_poll;
 mod control;
 mod convert;
 mod daemon;
@@ -30,6 +31,7 @@ mod work;
 use std::ffi::CString;
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,6 +44,7 @@ use fuser::{Config, MountOption, Session, SessionACL};
 use crate::disk::Disk;
 use crate::object::{LoadError, Object};
 use crate::superblock::{MountError, Super};
+use busy_poll::BusyPoll;
 use control::Control;
 use daemon::Daemon;
 
@@ -49,7 +52,7 @@ use daemon::Daemon;
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Worker threads; at least 2, so that one can wait for what another does. The kernel gives a request to whoever has
-    /// waited longest, so more of them than can run at once only cool the caches.
+    /// waited longest, so more of them than can run at once only cool the caches and sleep where others poll.
     pub threads: usize,
     /// Other users may use the mount.
     pub allow_other: bool,
@@ -62,7 +65,7 @@ impl Default for Options {
         let cpus = std::thread::available_parallelism().map_or(2, |cpus| cpus.get());
         // SAFETY: reads a number.
         let root = unsafe { libc::geteuid() } == 0;
-        Options { threads: cpus.clamp(2, 8) + 1, allow_other: root, signals: true }
+        Options { threads: cpus.clamp(2, 8), allow_other: root, signals: true }
     }
 }
 
@@ -228,7 +231,8 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
         sb.write_in_background();
     }
     let line = Arc::new(line);
-    let daemon = Daemon { sb: Arc::clone(&sb), line: Arc::clone(&line) };
+    let poll = Arc::new(BusyPoll::default());
+    let daemon = Daemon { sb: Arc::clone(&sb), line: Arc::clone(&line), poll: Arc::clone(&poll) };
     let mut config = Config::default();
     config.mount_options = generic;
     config.mount_options.extend([
@@ -241,6 +245,7 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
     config.clone_fd = true;
     let source = if source.is_empty() { "none" } else { source };
     let session = connect(daemon, source, &mountpoint_path, config).map_err(refused)?;
+    poll.connect(session.as_fd()).map_err(refused)?;
     line.connect(session.notifier(), sb.settings().root_ino);
     let thread = std::thread::Builder::new()
         .name("bento-fuse".to_owned())
