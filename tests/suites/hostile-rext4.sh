@@ -52,6 +52,24 @@ refuse "read-only" "Read-only" touch $dir/file
 refuse "for ever" "read-only|write-protected" mount -o remount,rw $dir
 check "unmount" umount $dir
 
+# As a crash leaves it: a copy that was made while it was mounted.
+make
+mount -t rext4 "$BENTO_DISK0" $dir && echo bytes > $dir/file && sync $dir/file
+gzip -c "$BENTO_DISK0" > /tmp/crashed
+umount $dir
+gunzip -c /tmp/crashed > "$BENTO_DISK0"
+blockdev --setro "$BENTO_DISK0"
+refused_image "a journal that cannot be replayed" "needs recovery.*-o ro,noload" ro
+check "without its journal it can be read" mount -t rext4 -o ro,noload "$BENTO_DISK0" $dir
+umount $dir
+blockdev --setrw "$BENTO_DISK0"
+check "a mount that only reads replays" mount -t rext4 -o ro "$BENTO_DISK0" $dir
+same "what was synced is there" bytes "$(cat $dir/file)"
+refuse "and nothing is written" "Read-only" touch $dir/more
+check "until it may be" mount -o remount,rw $dir
+check "then it is" touch $dir/more
+leave rext4 $dir
+
 # errors=
 for behaviour in continue remount-ro; do
     make -O ^metadata_csum

@@ -7,6 +7,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bento::errno::{Errno, Result};
@@ -74,7 +75,7 @@ fn errno(error: &std::io::Error) -> Errno {
 pub struct FileDisk {
     file: File,
     size: u64,
-    read_only: bool,
+    read_only: AtomicBool,
     block_device: bool,
 }
 
@@ -95,7 +96,18 @@ impl FileDisk {
         // SAFETY: the descriptor is ours; seeking to the end is how a block device tells its size.
         let size = unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_END) };
         let size = u64::try_from(size).map_err(|_| errno(&std::io::Error::last_os_error()))?;
-        Ok(FileDisk { file, size, read_only, block_device })
+        Ok(FileDisk { file, size, read_only: AtomicBool::new(read_only), block_device })
+    }
+
+    /// From here on it is only read, as by others who do: a lock on it is theirs as well.
+    pub fn seal(&self) {
+        self.read_only.store(true, Ordering::Relaxed);
+        // SAFETY: a descriptor of ours. Without a lock there is none to be shared.
+        unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) };
+    }
+
+    fn writable(&self) -> Result<()> {
+        if self.is_read_only() { Err(Errno::EROFS) } else { Ok(()) }
     }
 
     fn inside(&self, offset: u64, len: u64) -> Result<()> {
@@ -154,7 +166,7 @@ impl Disk for FileDisk {
     }
 
     fn is_read_only(&self) -> bool {
-        self.read_only
+        self.read_only.load(Ordering::Relaxed)
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
@@ -163,6 +175,7 @@ impl Disk for FileDisk {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        self.writable()?;
         self.inside(offset, bytes.len() as u64)?;
         self.file.write_all_at(bytes, offset).map_err(|error| errno(&error))
     }
@@ -175,6 +188,7 @@ impl Disk for FileDisk {
     }
 
     fn write_vectored_at(&self, offset: u64, buffers: &[IoSlice<'_>]) -> Result<()> {
+        self.writable()?;
         let vector =
             |buffer: &IoSlice<'_>| libc::iovec { iov_base: buffer.as_ptr().cast_mut().cast(), iov_len: buffer.len() };
         let mut vectors: Vec<_> = buffers.iter().map(vector).collect();
@@ -182,7 +196,7 @@ impl Disk for FileDisk {
     }
 
     fn flush(&self) -> Result<()> {
-        if self.read_only {
+        if self.is_read_only() {
             return Ok(());
         }
         self.file.sync_data().map_err(|error| errno(&error))
@@ -196,6 +210,7 @@ impl Disk for FileDisk {
     }
 
     fn zero(&self, offset: u64, len: u64) -> Result<()> {
+        self.writable()?;
         self.inside(offset, len)?;
         let mode = match self.block_device {
             true => libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE,

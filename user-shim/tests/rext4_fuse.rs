@@ -180,3 +180,28 @@ fn what_cannot_be_written_is_mounted_read_only() {
     assert!(place.at("lost+found").exists());
     place.unmount();
 }
+
+#[test]
+fn a_journal_is_replayed_before_a_mount_that_only_reads() {
+    let mut place = Place::new("replayed", &["-b", "1024"]);
+    fs::write(place.at("name"), "bytes").unwrap();
+    fs::File::open(place.at("name")).unwrap().sync_all().unwrap();
+    // As a crash would leave it: a copy made while it is mounted.
+    let crashed = fs::read(&place.image).unwrap();
+    place.unmount();
+    fs::write(&place.image, crashed).unwrap();
+    place.mount("ro");
+    assert_eq!(fs::read_to_string(place.at("name")).unwrap(), "bytes");
+    assert_eq!(fs::create_dir(place.at("d")).unwrap_err().raw_os_error(), Some(libc::EROFS));
+    // Another reader may share it, a writer not.
+    let opts = Options { signals: false, ..Options::default() };
+    let beside = place.path.with_extension("beside");
+    fs::create_dir_all(&beside).unwrap();
+    let refused = Mounted::start_on::<Rext4>(&place.image, &beside, "", &opts).unwrap_err();
+    assert!(refused.to_string().contains("is mounted already"), "{refused}");
+    let reader = Mounted::start_on::<Rext4>(&place.image, &beside, "ro", &opts).unwrap();
+    assert_eq!(fs::read_to_string(beside.join("name")).unwrap(), "bytes");
+    reader.unmount().unwrap();
+    fs::remove_dir(&beside).unwrap();
+    place.unmount();
+}

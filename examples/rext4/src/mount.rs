@@ -268,9 +268,6 @@ impl Rext4 {
                 cx.refuse(format_args!("a journal on another device is not supported; mount with -o ro,noload"))
             );
         }
-        if needs_recovery && device.read_only() {
-            return Err(cx.refuse(format_args!("it needs recovery, but cannot be written to; mount with -o ro,noload")));
-        }
         if needs_recovery && fast {
             let what = format_args!("it needs recovery, and fast commits cannot be replayed here; run e2fsck");
             return Err(cx.refuse(what));
@@ -283,6 +280,13 @@ impl Rext4 {
             barrier: options.barrier.0 && !options.nobarrier,
             discard: false,
             commit_interval: options.commit,
+        });
+        let found = found.map_err(|error| match error {
+            // The device's own answer: a mount that only reads recovers as well.
+            Errno::EROFS if needs_recovery => {
+                cx.refuse(format_args!("it needs recovery, but its device cannot be written to; mount with -o ro,noload"))
+            }
+            error => error,
         })?;
         if found.replayed > 0 {
             cx.log(format_args!("{} transactions of the journal replayed", found.replayed));

@@ -107,7 +107,9 @@ fn journals_that_cannot_be_replayed() {
     let old = plain.bytes()[1024 + 0x60..][..4].try_into().map(u32::from_le_bytes).unwrap();
     let dirty = with(&plain, 0x60, &(old | 4).to_le_bytes());
     refused(&dirty, "noload", &["recovery", "noload", "-o ro"]);
-    assert!(Harness::mount_device_read_only::<Rext4>(&dirty.path, "").is_err());
+    dirty.change("jo\njw -b 300 /dev/null\njc\n");
+    let error = Harness::mount_device_read_only::<Rext4>(&dirty.path, "").unwrap_err().to_string();
+    assert!(error.contains("needs recovery") && error.contains("-o ro,noload"), "{error}");
     let fs = Harness::mount_device_read_only::<Rext4>(&dirty.path, "noload").unwrap();
     fs.unmount().unwrap();
     // One that is nowhere.

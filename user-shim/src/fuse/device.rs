@@ -44,7 +44,8 @@ fn looped(file: &File) -> Option<String> {
     })
 }
 
-/// Opens what is to be mounted; an error says what to do.
+/// Opens what is to be mounted; an error says what to do. For a mount that only reads it can be written to if that is possible,
+/// since a journal is replayed even then: [`FileDisk::seal`] it once that is done.
 pub fn open(source: &str, read_only: bool) -> Result<FileDisk, MountError> {
     let refuse = |errno: i32, reason: String| MountError { errno: Errno::new(errno), reason: Some(reason) };
     if source.is_empty() || source == "none" {
@@ -62,7 +63,9 @@ pub fn open(source: &str, read_only: bool) -> Result<FileDisk, MountError> {
         libc::EBUSY => format!("{source}: is mounted already, or in use"),
         _ => format!("{source}: cannot be opened: {}", io::Error::from_raw_os_error(errno)),
     };
-    let held = claim(path, read_only).map_err(|error| {
+    let writable = if read_only { claim(path, false).ok().filter(|file| looped(file).is_none()) } else { None };
+    let only_read = read_only && writable.is_none();
+    let held = writable.map_or_else(|| claim(path, read_only), Ok).map_err(|error| {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
         refuse(errno, advice(errno))
     })?;
@@ -73,5 +76,5 @@ pub fn open(source: &str, read_only: bool) -> Result<FileDisk, MountError> {
     if held.metadata().is_ok_and(|meta| meta.len() == 0 && meta.is_file()) {
         return Err(refuse(libc::EINVAL, format!("{source}: is an empty file")));
     }
-    FileDisk::over(held, read_only).map_err(|errno| refuse(errno.get(), advice(errno.get())))
+    FileDisk::over(held, only_read).map_err(|errno| refuse(errno.get(), advice(errno.get())))
 }

@@ -218,17 +218,21 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
     let signals = opts.signals.then(block_signals);
     let (door, line) = notify::line().map_err(refused)?;
     let on_disk = object.ops().data == abi::BENTO_DATA_EXTENTS;
-    let disk: Option<Arc<dyn Disk>> = match on_disk {
+    let file = match on_disk {
         true => Some(Arc::new(device::open(source, read_only).map_err(Error::Mount)?)),
         false => None,
     };
+    let disk = file.clone().map(|file| file as Arc<dyn Disk>);
     // As /proc/mounts shows it.
     let whole = Path::new(source).canonicalize().ok().filter(|_| on_disk);
     let whole = whole.map(|path| path.to_string_lossy().into_owned());
     let source = whole.as_deref().unwrap_or(source);
     let sb = Super::mount(object, source, &own, read_only, disk, Box::new(door)).map_err(Error::Mount)?;
-    if sb.is_extents() && !read_only {
-        sb.write_in_background();
+    if let Some(file) = file {
+        match read_only {
+            true => file.seal(),
+            false => sb.write_in_background(),
+        }
     }
     let line = Arc::new(line);
     let poll = Arc::new(BusyPoll::default());
