@@ -288,9 +288,6 @@ impl Rext4 {
             }
             error => error,
         })?;
-        if found.replayed > 0 {
-            cx.log(format_args!("{} transactions of the journal replayed", found.replayed));
-        }
         if let Some(error) = found.error {
             cx.log(format_args!("an earlier mount stopped the journal ({error}); run e2fsck"));
             self.settings.count_error(device);
