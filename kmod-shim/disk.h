@@ -34,5 +34,7 @@ void bento_sum_set(const struct bento_sum *sum, struct buffer_head *bh, void *da
 /* Nothing is written any more; true the first time. */
 bool bento_disk_stop(struct bento_super *bs, const char *why);
 u32 bento_journal_max_credits(const journal_t *journal);
+bool bento_journal_is_empty(journal_t *journal);
+int bento_journal_write_apart(struct bento_super *bs, struct buffer_head *bh);
 
 #endif

@@ -484,6 +484,34 @@ void bento_journal_make_room(struct bento_super *bs)
 		jbd2_journal_stop(handle);
 }
 
+/* On the device, and nothing on its way there. */
+bool bento_journal_is_empty(journal_t *journal)
+{
+	bool empty;
+
+	read_lock(&journal->j_state_lock);
+	spin_lock(&journal->j_list_lock);
+	empty = journal->j_flags & JBD2_FLUSHED && !journal->j_running_transaction &&
+		!journal->j_committing_transaction && !journal->j_checkpoint_transactions;
+	spin_unlock(&journal->j_list_lock);
+	read_unlock(&journal->j_state_lock);
+	return empty;
+}
+
+/* A block past the empty log: what it says must be durable before the log is used. */
+int bento_journal_write_apart(struct bento_super *bs, struct buffer_head *bh)
+{
+	blk_opf_t durable = bs->disk.journal->j_flags & JBD2_BARRIER ? REQ_FUA : 0;
+	int err = __sync_dirty_buffer(bh, REQ_SYNC | durable);
+
+	if (err) {
+		/* Its bytes are still those in memory, which the undo writes anew. */
+		clear_buffer_write_io_error(bh);
+		set_buffer_uptodate(bh);
+	}
+	return err;
+}
+
 int bento_journal_empty(struct bento_super *bs)
 {
 	journal_t *journal = bs->disk.journal;

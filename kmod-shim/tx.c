@@ -29,8 +29,9 @@ struct bento_staged {
 };
 
 struct bento_tx {
-	handle_t *handle; /* NULL: no journal */
+	handle_t *handle; /* NULL: no journal, or not through it */
 	u32 blocks, revokes; /* what was asked for */
+	bool apart; /* past the journal, which is empty */
 	u32 written_count, written_cap;
 	u32 staged_count, staged_cap;
 	u32 forget_count, forget_cap;
@@ -106,13 +107,56 @@ static __printf(2, 3) int bento_tx_wrong(struct bento_call *call, const char *fm
 
 /* ---- begin ---- */
 
+/*
+ * A mount's first word and its last, that there may be something to replay, go
+ * straight to their block while the log is empty: whoever finds them unset will
+ * not look into the log. Nobody else runs a transaction at that time. One that
+ * changes a second block joins the journal.
+ */
+static bool bento_tx_apart(const struct bento_call *call)
+{
+	return (call->op == BENTO_OP_unmount ||
+		(call->op == BENTO_OP_mount && !call->sb->live)) &&
+	       bento_journal_is_empty(call->sb->disk.journal);
+}
+
+static int bento_tx_handle(struct bento_call *call, struct bento_tx *tx)
+{
+	journal_t *journal = call->sb->disk.journal;
+	handle_t *handle = jbd2__journal_start(journal, tx->blocks, 0, tx->revokes,
+					       GFP_NOFS, 0, 0);
+
+	if (IS_ERR(handle)) {
+		if (is_journal_aborted(journal))
+			bento_disk_stop(call->sb, "its journal has stopped");
+		return PTR_ERR(handle);
+	}
+	tx->handle = handle;
+	return 0;
+}
+
+static int bento_tx_join(struct bento_call *call, struct bento_tx *tx)
+{
+	int err = bento_tx_handle(call, tx);
+	u32 i;
+
+	for (i = 0; i < tx->written_count && !err; i++)
+		err = jbd2_journal_get_write_access(tx->handle, tx->written[i].bh);
+	if (err && tx->handle) {
+		jbd2_journal_stop(tx->handle);
+		tx->handle = NULL;
+	}
+	tx->apart = err;
+	return err;
+}
+
 static int bento_tx_start(struct bento_call *call, struct bento_tx *tx)
 {
 	journal_t *journal = call->sb->disk.journal;
 	u32 max, need;
-	handle_t *handle;
 
 	tx->handle = NULL;
+	tx->apart = false;
 	if (!journal)
 		return 0;
 	max = bento_journal_max_credits(journal);
@@ -122,14 +166,8 @@ static int bento_tx_start(struct bento_call *call, struct bento_tx *tx)
 			       tx->blocks, tx->revokes, max);
 		return -ENOSPC;
 	}
-	handle = jbd2__journal_start(journal, tx->blocks, 0, tx->revokes, GFP_NOFS, 0, 0);
-	if (IS_ERR(handle)) {
-		if (is_journal_aborted(journal))
-			bento_disk_stop(call->sb, "its journal has stopped");
-		return PTR_ERR(handle);
-	}
-	tx->handle = handle;
-	return 0;
+	tx->apart = bento_tx_apart(call);
+	return tx->apart ? 0 : bento_tx_handle(call, tx);
 }
 
 s32 bento_tx_begin(struct bento_call *call, u32 blocks, u32 revokes)
@@ -184,7 +222,9 @@ s32 bento_tx_extend(struct bento_call *call, u32 blocks, u32 revokes)
 		return bento_tx_wrong(call, "extends a transaction it has not");
 	if (blocks > INT_MAX / 2 - tx->blocks || revokes > INT_MAX / 2 - tx->revokes)
 		return -ENOSPC;
-	if (tx->handle)
+	if (unlikely(tx->apart))
+		err = bento_tx_join(call, tx);
+	if (tx->handle && !err)
 		err = jbd2_journal_extend(tx->handle, blocks, revokes);
 	if (err)
 		return err > 0 ? -ENOSPC : err;
@@ -223,6 +263,11 @@ static int bento_tx_access(struct bento_call *call, struct bento_tx *tx,
 	if (unlikely(bento_journal_overlaps(call->sb, bh->b_blocknr, 1)))
 		return bento_bad(call->sb, call->op, "changes block %llu of the journal",
 				 (u64)bh->b_blocknr);
+	if (unlikely(tx->apart && tx->written_count)) {
+		err = bento_tx_join(call, tx);
+		if (err)
+			return err;
+	}
 	BENTO_TX_GROW(tx, written);
 	if (tx->handle) {
 		err = jbd2_journal_get_write_access(tx->handle, bh);
@@ -370,6 +415,11 @@ s32 bento_tx_forget(struct bento_call *call, u64 number)
 			       tx->revokes);
 		return -ENOSPC;
 	}
+	if (unlikely(tx->apart)) {
+		err = bento_tx_join(call, tx);
+		if (err)
+			return err;
+	}
 	BENTO_TX_GROW(tx, forget);
 	tx->forget[tx->forget_count++] = number;
 	return 0;
@@ -439,12 +489,22 @@ void bento_tx_release(struct bento_call *call, u64 blocks)
 }
 EXPORT_SYMBOL_GPL(bento_tx_release);
 
+static u64 bento_tx_tid(const struct bento_tx *tx)
+{
+	return tx->handle && tx->handle->h_transaction ?
+		       tx->handle->h_transaction->t_tid : 0;
+}
+
 u64 bento_tx_id(struct bento_call *call)
 {
-	const struct bento_tx *tx = container_of(call, struct bento_kcall, pub)->tx;
+	struct bento_tx *tx = container_of(call, struct bento_kcall, pub)->tx;
 
-	return tx && tx->handle && tx->handle->h_transaction ?
-		       tx->handle->h_transaction->t_tid : 0;
+	if (!tx)
+		return 0;
+	/* Who asks means to wait for a commit: there is to be one. */
+	if (unlikely(tx->apart))
+		bento_tx_join(call, tx);
+	return bento_tx_tid(tx);
 }
 EXPORT_SYMBOL_GPL(bento_tx_id);
 
@@ -568,7 +628,7 @@ static int bento_tx_allowed(struct bento_kcall *kc)
 }
 
 /* An error leaves buffers that will be written as they were before. */
-static int bento_tx_dirty(struct bento_tx *tx)
+static int bento_tx_dirty(const struct bento_call *call, struct bento_tx *tx)
 {
 	u32 i, k;
 	int err = 0;
@@ -584,6 +644,8 @@ static int bento_tx_dirty(struct bento_tx *tx)
 			continue;
 		if (!tx->handle) {
 			bento_written_dirty(written);
+			if (tx->apart)
+				err = bento_journal_write_apart(call->sb, written->bh);
 			continue;
 		}
 		if (written->sum)
@@ -648,7 +710,7 @@ s32 bento_tx_end(struct bento_call *call, u32 commit)
 		return bento_tx_wrong(call, "ends a transaction it has not");
 	err = commit ? bento_tx_allowed(kc) : 0;
 	if (commit && !err)
-		err = bento_tx_dirty(tx);
+		err = bento_tx_dirty(call, tx);
 	if (unlikely(err || !commit)) {
 		bento_tx_undo(kc);
 		return err;
@@ -658,10 +720,10 @@ s32 bento_tx_end(struct bento_call *call, u32 commit)
 	for (i = 0; i < tx->staged_count; i++)
 		bento_attr_store(tx->staged[i].inode, &tx->staged[i].attr,
 				 tx->staged[i].valid);
-	bento_tx_note_inodes(kc, bento_tx_id(call));
+	bento_tx_note_inodes(kc, bento_tx_tid(tx));
 	if (tx->released) {
 		bento_space_unclaim(bs, tx->released, 0);
-		bento_space_freed(bs, bento_tx_id(call));
+		bento_space_freed(bs, bento_tx_tid(tx));
 	}
 	/* An error here is the journal's end; who waits for it will hear. */
 	if (tx->handle)

@@ -7,6 +7,7 @@ mod disk;
 mod fuse;
 mod layers;
 mod native;
+mod over_fuse;
 mod report;
 mod upgrade;
 

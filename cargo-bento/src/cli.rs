@@ -179,8 +179,8 @@ pub struct BenchArgs {
     /// With `disk`: names in the large directory of the group `scale`
     #[arg(long, default_value_t = 100_000)]
     pub names: u64,
-    /// Only these sides: memfs, tmpfs, memfs-fuse, ext4, hellofs, layers, native; with `disk` rext4, ext4, xfs (may be given
-    /// several times)
+    /// Only these sides: memfs, tmpfs, memfs-fuse, ext4, hellofs, layers, native; with `disk` rext4, ext4, xfs,
+    /// rext4-fuse, fuse2fs (may be given several times)
     #[arg(long)]
     pub side: Vec<String>,
     /// Write the figures into the book (book/src/budget.md)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0 OR MIT
-# The workloads of `cargo bento bench disk` on SIDE (rext4, ext4, xfs), ROUNDS times, each side on a disk made in the same way.
+# The workloads of `cargo bento bench disk` on SIDE (rext4, ext4, xfs, rext4-fuse, fuse2fs), ROUNDS times, each side on a disk made in the same way.
 # Lines "round N", "bench NAME NANOSECONDS" and "io NAME READS KIB WRITES KIB FLUSHES"; of the group scale, once, on a disk
 # of 1 TiB, "memory NAME KIB", and at the end of a run on ext4's format "pieces NAME NUMBER".
 set -e
@@ -15,12 +15,32 @@ wanted() {
     for word in ${FILTER//,/ }; do case $1 in *"$word"*) return 0 ;; esac done
     return 1
 }
+# The guest's clock leaps while it waits: commits every few seconds would fall upon workloads by chance.
+journaled=commit=300
+# daemon COMMAND…: mounts on $b until it is unmounted.
+daemon() {
+    local i
+    ulimit -n 1000000
+    "$@" $b > /tmp/daemon.log 2>&1 &
+    daemon=$!
+    for i in $(seq 100); do
+        mountpoint -q $b && return
+        sleep 0.1
+    done
+    cat /tmp/daemon.log
+    exit 1
+}
 case $SIDE in
-    # Tables in full at once: neither side is to do it in the background meanwhile.
-    rext4 | ext4) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$BENTO_DISK0" ;;
     xfs) mkfs.xfs -q -f "$BENTO_DISK0" ;;
+    # Tables in full at once: neither side is to do it in the background meanwhile.
+    *) mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$BENTO_DISK0" ;;
 esac
-mount -t $SIDE "$BENTO_DISK0" $b
+case $SIDE in
+    rext4 | ext4) mount -t $SIDE -o $journaled "$BENTO_DISK0" $b ;;
+    xfs) mount -t xfs "$BENTO_DISK0" $b ;;
+    rext4-fuse) daemon /bento/tool/cargo-bento mount -o $journaled /bento/tool/librext4.so "$BENTO_DISK0" ;;
+    fuse2fs) daemon fuse2fs -f "$BENTO_DISK0" ;;
+esac
 cp -r /bento/repository.git /tmp/repository.git
 git -C /tmp/repository.git archive -o /tmp/tree.tar HEAD
 cold() {
@@ -34,8 +54,8 @@ kernel_memory() {
 # check DISK: is what is left on it right?
 check() {
     case $SIDE in
-        rext4 | ext4) e2fsck -fn "$1" ;;
         xfs) xfs_repair -n "$1" ;;
+        *) e2fsck -fn "$1" ;;
     esac > /tmp/check 2>&1 || {
         cat /tmp/check
         exit 1
@@ -85,7 +105,7 @@ for round in $(seq "$ROUNDS"); do
         mkdir -p $big
         # Tables would take minutes to write, and nobody is to do it meanwhile.
         case $SIDE in
-            rext4 | ext4) mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 "$BENTO_DISK1" && options=noinit_itable ;;
+            rext4 | ext4) mkfs.ext4 -q -F -E lazy_itable_init=1,lazy_journal_init=1 "$BENTO_DISK1" && options=noinit_itable,$journaled ;;
             xfs) mkfs.xfs -q -f "$BENTO_DISK1" && options=defaults ;;
         esac
         cold
@@ -116,6 +136,8 @@ if wanted pieces && [ $SIDE != xfs ]; then
 fi
 cd /
 umount $b
+# What a daemon has not written yet.
+[ -z "$daemon" ] || wait $daemon
 if wanted pieces && [ $SIDE != xfs ]; then
     e2freefrag "$BENTO_DISK0" > /tmp/free
     echo "pieces free-extents $(awk -F: '/^Num. free extent/ { print $2 + 0 }' /tmp/free)"

@@ -195,6 +195,26 @@ log_mark
 refuse "no journal where one should be" "clean|wrong fs|mount" up /tmp/old.img
 logged "is told" "no journal's superblock"
 
+# A change that nobody waits for is committed when the interval is over, and not before: what a crash leaves tells.
+left() {
+    cp $image /tmp/crash.img
+    up /tmp/crash.img || return
+    values
+    umount $dir
+}
+committed() { local i; for i in $(seq 60); do [ "$(left)" = "$(eight $1)" ] && return; sleep 1; done; return 1; }
+make $image
+check "mount with a commit each second" up "$image" interval=1
+check "a change" do_ add 7
+check "is committed in time" committed 7
+check "unmount" umount $dir
+check "mount with a commit each hour" up "$image" interval=3600
+check "a change" do_ add 7
+sleep 8 # longer than the journal's own interval
+same "is not committed yet" "$(eight 7)" "$(left)"
+check "unmount" umount $dir
+same "the end of the mount commits it" "$(eight 14)" "$(left)"
+
 # Under load, with panics among the commits, and a swap of the instance.
 make $image
 check "mount for a storm" up "$image" interval=1

@@ -14,12 +14,13 @@ use crate::setup;
 use crate::ui;
 
 /// Programs of the guest: what the suites, the demo and the benchmarks run there.
-const PACKAGES: [&str; 19] = [
+const PACKAGES: [&str; 20] = [
     "acl",
     "attr",
     "busybox-static",
     "e2fsprogs",
     "fdisk",
+    "fuse2fs",
     "fuse3",
     "gcc",
     "git",

@@ -411,16 +411,17 @@ impl Rext4 {
             free_inodes += u64::from(counts.free_inodes);
         }
         self.settings.free_inodes.store(free_inodes, Ordering::Relaxed);
-        let txn = Txn::begin(self, device, 1)?;
-        txn.lock_orphans()?;
         let block = self.super_block(device)?;
         let at = |offset| self.sb.super_at(offset);
         let raw = Raw { block: &block, at: at(0) };
         let known = (raw.wide(sb::FREE_BLOCKS_LO, sb::FREE_BLOCKS_HI)?, raw.u32(sb::FREE_INODES)?);
-        let errors = self.settings.errors.swap(0, Ordering::Relaxed);
-        if known == (free_blocks, free_inodes as u32) && errors == 0 && !end {
+        // Before a transaction begins: one that changes nothing is committed all the same, with flushes.
+        if known == (free_blocks, free_inodes as u32) && self.settings.errors.load(Ordering::Relaxed) == 0 && !end {
             return Ok(());
         }
+        let txn = Txn::begin(self, device, 1)?;
+        txn.lock_orphans()?;
+        let errors = self.settings.errors.swap(0, Ordering::Relaxed);
         txn.put_super(&block, sb::FREE_BLOCKS_LO, free_blocks as u32)?;
         if self.sb.has_incompat(incompat::BIT64) {
             txn.put_super(&block, sb::FREE_BLOCKS_HI, (free_blocks >> 32) as u32)?;

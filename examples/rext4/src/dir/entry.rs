@@ -17,6 +17,23 @@ pub const fn room(name_len: usize) -> usize {
     (HEADER + name_len + 3) & !3
 }
 
+/// Are there bytes in it that no name has? Eight at a time: it is asked of each name that is listed.
+pub fn has_slash_or_nul(name: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    const SLASHES: u64 = u64::from_ne_bytes([b'/'; 8]);
+    // Exact as to whether there is one; which one, a borrow may hide.
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
+    let bad = |bytes: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*bytes);
+        zero(word) | zero(word ^ SLASHES) != 0
+    };
+    match name.last_chunk::<8>() {
+        Some(last) => bad(last) || name.as_chunks::<8>().0.iter().any(bad),
+        None => name.iter().any(|byte| matches!(byte, 0 | b'/')),
+    }
+}
+
 /// An entry's header.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -199,4 +216,27 @@ pub fn finish(leaf: &mut Vec<u8>, last: usize, sb: &Super) -> Result<()> {
         leaf.extend_from_slice(&[0; 4]);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slash_and_nul_are_found_wherever_they_are() {
+        for len in 0..40 {
+            for fill in [b'a', 1, 0x2e, 0x30, 0x80, 0xff] {
+                let mut name = [fill; 40];
+                let name = &mut name[..len];
+                assert!(!has_slash_or_nul(name), "{name:x?}");
+                for at in 0..len {
+                    for bad in [0, b'/'] {
+                        name[at] = bad;
+                        assert!(has_slash_or_nul(name), "{name:x?}");
+                        name[at] = fill;
+                    }
+                }
+            }
+        }
+    }
 }

@@ -90,13 +90,30 @@ impl<'call> Path<'call> {
     }
 }
 
-/// A name in a listing: where it stands, and its position ([`position`]).
+/// A name in a listing: its position ([`position`]), and where it stands: block, offset and length from the highest bits to the
+/// lowest, in one word that sorts as they do.
 #[derive(Clone, Copy)]
 pub(super) struct Listed {
     key: u64,
-    logical: u32,
-    at: u16,
-    len: u8,
+    place: u64,
+}
+
+impl Listed {
+    fn new(key: u64, logical: u32, at: u16, len: u8) -> Listed {
+        Listed { key, place: u64::from(logical) << 32 | u64::from(at) << 8 | u64::from(len) }
+    }
+
+    fn logical(&self) -> u32 {
+        (self.place >> 32) as u32
+    }
+
+    fn at(&self) -> usize {
+        usize::from((self.place >> 8) as u16)
+    }
+
+    fn len(&self) -> usize {
+        usize::from(self.place as u8)
+    }
 }
 
 /// A position in a directory that is listed by hashes: 31 bits of one, 32 of the other.
@@ -464,7 +481,7 @@ impl<'call> Dir<'_, 'call> {
             }
             pos = pos.max(after);
             // One more like this, or none of it: half of it would be read, hashed and sorted again in the next call.
-            let bytes = list.iter().map(|name| usize::from(name.len)).sum();
+            let bytes = list.iter().map(Listed::len).sum();
             if !out.is_empty() && !out.has_room(list.len(), bytes) {
                 return Ok(());
             }
@@ -491,12 +508,8 @@ impl<'call> Dir<'_, 'call> {
                 let name = bytes.get_mut(..entry.name_len).unwrap_or_default();
                 block.read(at + HEADER, name)?;
                 list.try_reserve(1)?;
-                list.push(Listed {
-                    key: position(hasher.hash(name)),
-                    logical,
-                    at: u16::try_from(at).map_err(|_| Errno::EUCLEAN)?,
-                    len: name.len() as u8,
-                });
+                let offset = u16::try_from(at).map_err(|_| Errno::EUCLEAN)?;
+                list.push(Listed::new(position(hasher.hash(name)), logical, offset, entry.name_len as u8));
             }
             at += entry.rec_len;
         }
@@ -508,9 +521,9 @@ impl<'call> Dir<'_, 'call> {
     /// Names with the same two hashes follow one another at positions of their own, counted from the hash they share. Behind
     /// the last of them comes `after`, where the next leaf begins: nobody is to go through this one to find that out.
     pub(super) fn emit_listed(&self, list: &mut [Listed], pos: u64, after: u64, out: &mut DirEmitter) -> Result<bool> {
-        sort_by_key(list, |name| (name.key, name.logical, name.at));
+        sort_by_key(list, |name| (name.key, name.place));
         let mut held: Option<(u32, Block<'call>)> = None;
-        let mut next = 0;
+        let (end, mut bytes, mut next) = (self.end(), [0; 255], 0);
         let last = list.len();
         for (index, name) in list.iter().enumerate() {
             let at = name.key.max(next);
@@ -519,21 +532,21 @@ impl<'call> Dir<'_, 'call> {
                 continue;
             }
             let block = match held {
-                Some((logical, block)) if logical == name.logical => block,
-                _ => self.read(name.logical, Role::Leaf)?,
+                Some((logical, block)) if logical == name.logical() => block,
+                _ => self.read(name.logical(), Role::Leaf)?,
             };
-            let offset = usize::from(name.at);
-            let entry = Entry::at(&block, offset, self.end()).map_err(|broken| self.broken(&block, broken))?;
-            if !self.emit(&block, offset, entry, next, out)? {
+            let entry = Entry::at(&block, name.at(), end).map_err(|broken| self.broken(&block, broken))?;
+            if !self.emit(&block, name.at(), entry, next, &mut bytes, out)? {
                 return Ok(false);
             }
-            held = Some((name.logical, block));
+            held = Some((name.logical(), block));
         }
         Ok(true)
     }
 }
 
 /// A name of a leaf that is being split.
+#[derive(Clone, Copy)]
 struct Named {
     hash: u32,
     at: usize,

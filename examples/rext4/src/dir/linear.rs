@@ -52,7 +52,7 @@ impl<'call> Dir<'_, 'call> {
 
     /// Positions are offsets in the directory.
     pub(super) fn iterate_linear(&self, pos: u64, out: &mut DirEmitter) -> Result<()> {
-        let (size, end) = (self.size(), self.end());
+        let (size, end, mut bytes) = (self.size(), self.end(), [0; 255]);
         let first = u32::try_from(pos / size as u64).unwrap_or(u32::MAX);
         for logical in first..self.blocks {
             let block = if logical == first { self.read(logical, Role::Leaf)? } else { self.read_in_turn(logical)? };
@@ -66,7 +66,7 @@ impl<'call> Dir<'_, 'call> {
                 if entry.ino != 0
                     && start + at as u64 >= pos
                     && !is_dots(&block, at, entry)
-                    && !self.emit(&block, at, entry, next, out)?
+                    && !self.emit(&block, at, entry, next, &mut bytes, out)?
                 {
                     return Ok(());
                 }

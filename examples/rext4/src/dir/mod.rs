@@ -423,12 +423,19 @@ impl<'a, 'call> Dir<'a, 'call> {
         }
     }
 
-    /// Hands on one entry.
-    fn emit(&self, block: &Block<'_>, at: usize, entry: Entry, next: u64, out: &mut DirEmitter) -> Result<bool> {
-        let mut bytes = [0; 255];
+    /// Hands on one entry; `bytes` are for its name, lent by who lists many, so that they are zeroed once.
+    fn emit(
+        &self,
+        block: &Block<'_>,
+        at: usize,
+        entry: Entry,
+        next: u64,
+        bytes: &mut [u8; 255],
+        out: &mut DirEmitter,
+    ) -> Result<bool> {
         let name = bytes.get_mut(..entry.name_len).unwrap_or_default();
         block.read(at + HEADER, name)?;
-        if name.is_empty() || name.iter().any(|byte| matches!(byte, 0 | b'/')) || entry.used() > entry.rec_len {
+        if name.is_empty() || entry::has_slash_or_nul(name) || entry.used() > entry.rec_len {
             return Err(self.broken(block, Broken(at)));
         }
         let ino = self.valid(entry.ino)?;
