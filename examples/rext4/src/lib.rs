@@ -13,6 +13,7 @@
 extern crate std;
 
 mod alloc;
+mod check;
 mod dir;
 mod disk;
 mod file;

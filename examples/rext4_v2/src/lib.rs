@@ -9,6 +9,8 @@
 
 #[path = "../../rext4/src/alloc/mod.rs"]
 mod alloc;
+#[path = "../../rext4/src/check.rs"]
+mod check;
 #[path = "../../rext4/src/dir/mod.rs"]
 mod dir;
 #[path = "../../rext4/src/disk/mod.rs"]

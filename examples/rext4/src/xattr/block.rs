@@ -6,6 +6,7 @@ use bento::prelude::*;
 
 use super::area::{self, Area, Item, MAGIC, Source};
 use crate::Rext4;
+use crate::check;
 use crate::disk::{Ip, incompat, inode};
 use crate::txn::{Txn, Use};
 
@@ -44,12 +45,8 @@ pub fn open<'c>(fs: &Rext4, device: Device<'c>, ip: &Ip<'c>) -> Result<Option<Bl
     if block.get::<u32>(0)? != MAGIC || block.get::<u32>(8)? != 1 || block.get::<u32>(REFCOUNT)? == 0 {
         return Err(bad("has no sane header"));
     }
-    if !block.is_checked() {
-        if fs.sb.checksums() && block.get::<u32>(CHECKSUM)? != checksum(fs, &block)? {
-            return Err(bad("has a wrong checksum"));
-        }
-        block.set_checked();
-    }
+    let wrong = || Ok((fs.sb.checksums() && block.get::<u32>(CHECKSUM)? != checksum(fs, &block)?).then_some(()));
+    check::once(device, &block, wrong, |()| bad("has a wrong checksum"))?;
     Ok(Some(block))
 }
 
