@@ -52,6 +52,9 @@ pub struct Group {
     pub lowest: u32,
     /// Blocks of the inode table up to here are known to be zeroed or in use.
     pub zeroed: u32,
+    /// The bitmap of blocks, or that of inodes, was found corrupt: nothing is taken by it any more.
+    pub bad_blocks: bool,
+    pub bad_inodes: bool,
 }
 
 pub struct Slot {

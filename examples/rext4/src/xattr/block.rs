@@ -38,8 +38,8 @@ pub fn open<'c>(fs: &Rext4, device: Device<'c>, ip: &Ip<'c>) -> Result<Option<Bl
         return Ok(None);
     }
     let bad = |what| fs.corrupt(device, format_args!("inode {ino}: block {number} of its attributes {what}"));
-    if !fs.sb.holds(number, 1) {
-        return Err(bad("cannot be"));
+    if !fs.for_files(number, 1) {
+        return Err(bad("is no file's"));
     }
     let block = device.read(number)?;
     if block.get::<u32>(0)? != MAGIC || block.get::<u32>(8)? != 1 || block.get::<u32>(REFCOUNT)? == 0 {

@@ -53,6 +53,9 @@ impl Rext4 {
     fn goal(&self, _ino: u32) -> u64 {
         self.sb.blocks / 4
     }
+    fn for_files(&self, start: u64, count: u64) -> bool {
+        self.sb.holds(start, count)
+    }
     fn corrupt(&self, device: Device<'_>, what: core::fmt::Arguments<'_>) -> real::prelude::Errno {
         device.0.errors.borrow_mut().push(what.to_string());
         real::prelude::Errno::EUCLEAN
