@@ -13,6 +13,7 @@
 extern crate std;
 
 mod alloc;
+mod check;
 mod dir;
 mod disk;
 mod file;
@@ -28,6 +29,7 @@ mod own;
 mod superblock;
 mod txn;
 mod xattr;
+mod zones;
 
 use bento::prelude::*;
 
@@ -44,6 +46,9 @@ pub struct Rext4 {
     pub(crate) orphans: orphan::Orphans,
     #[state(4)]
     pub(crate) settings: mount::Settings,
+    /// 5 is version 2's.
+    #[state(6)]
+    pub(crate) zones: zones::Zones,
     /// Held by transactions that change blocks of attributes which inodes share.
     #[state(skip)]
     pub(crate) shared_xattrs: txn::BlockLock,
@@ -51,6 +56,13 @@ pub struct Rext4 {
 
 impl Rext4 {
     fn new(sb: Super, groups: alloc::Groups, settings: mount::Settings) -> Self {
-        Rext4 { sb, groups, settings, orphans: orphan::Orphans::default(), shared_xattrs: txn::BlockLock::default() }
+        Rext4 {
+            sb,
+            groups,
+            settings,
+            orphans: orphan::Orphans::default(),
+            zones: zones::Zones::default(),
+            shared_xattrs: txn::BlockLock::default(),
+        }
     }
 }

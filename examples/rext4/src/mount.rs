@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use bento::fs::{Checksum, Field, Journal, OnError, Space, Why};
+use bento::fs::{Checksum, Field, Journal, JournalRun, OnError, Space, Why};
 use bento::options::{OptionError, OptionValue};
 use bento::prelude::*;
 
@@ -51,6 +51,8 @@ struct Options {
     minixdf: bool,
     bsddf: bool,
     nodiscard: bool,
+    block_validity: bool,
+    noblock_validity: bool,
     user_xattr: bool,
     acl: bool,
     delalloc: bool,
@@ -88,6 +90,11 @@ impl Options {
             },
         };
         what as u32
+    }
+
+    /// Whichever comes last wins in ext4; here the careful one.
+    fn block_validity(&self) -> bool {
+        self.block_validity || !self.noblock_validity
     }
 
     fn no_journal(&self) -> bool {
@@ -195,7 +202,7 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
         let at = fs.sb.super_offset;
         fs.settings.super_sum = Some(cx.add_checksum(at, sb::CHECKSUM as u32, at + sb::CHECKSUM as u32, !0, false)?);
     }
-    fs.open_journal(cx, &options)?;
+    let journal = fs.open_journal(cx, &options)?;
 
     // What was replayed may have changed anything but the shape.
     let (sb, _, reserved) = read_super(cx, start)?;
@@ -206,7 +213,17 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
     }
     fs.sb = sb;
     let free = fs.walk(device)?;
+    for run in &journal {
+        fs.zones.add(run.physical, run.count)?;
+    }
     fs.orphan_file(cx)?;
+    fs.zones.check_mappings(options.block_validity());
+    if let Some(block) = fs.zones.finish()
+        && options.block_validity()
+    {
+        let what = "superblock, descriptors, bitmaps, inode tables, journal and orphan file";
+        return Err(cx.refuse(format_args!("block {block} is used twice for metadata ({what}); run e2fsck")));
+    }
     if restart {
         fs.load_orphans(device)?;
         // As the mount found it; without a journal that is not known any more, and e2fsck may as well have a look.
@@ -242,7 +259,8 @@ impl Rext4 {
         device.read(self.sb.super_block)
     }
 
-    fn open_journal(&self, cx: &MountContext, options: &Options) -> Result<()> {
+    /// The blocks of the journal, if it is used.
+    fn open_journal(&self, cx: &MountContext, options: &Options) -> Result<Vec<JournalRun>> {
         let device = cx.device();
         let read_only = cx.flags().read_only;
         let (needs_recovery, journal_device, fast) = {
@@ -254,13 +272,13 @@ impl Rext4 {
         if !self.sb.has_compat(compat::HAS_JOURNAL) {
             return match needs_recovery {
                 true => Err(cx.refuse(format_args!("it needs recovery, but has no journal; run e2fsck"))),
-                false => Ok(()),
+                false => Ok(Vec::new()),
             };
         }
         if options.no_journal() {
             return match needs_recovery && !read_only {
                 true => Err(cx.refuse(format_args!("it needs recovery: noload is for mounts with -o ro"))),
-                false => Ok(()),
+                false => Ok(Vec::new()),
             };
         }
         if journal_device != 0 || self.sb.journal_inode == 0 {
@@ -292,11 +310,11 @@ impl Rext4 {
             cx.log(format_args!("an earlier mount stopped the journal ({error}); run e2fsck"));
             self.settings.count_error(device);
         }
-        Ok(())
+        Ok(runs)
     }
 
-    /// Looks at every descriptor once. Returns the free blocks.
-    fn walk(&self, device: Device<'_>) -> Result<u64> {
+    /// Looks at every descriptor once, and notes what it says where. Returns the free blocks.
+    fn walk(&mut self, device: Device<'_>) -> Result<u64> {
         let (mut free_blocks, mut free_inodes, mut overhead) = (0u64, 0u64, u64::from(self.sb.first_block));
         let tables = u64::from(self.sb.table_blocks());
         for group in 0..self.sb.groups {
@@ -306,12 +324,17 @@ impl Rext4 {
             }
             let descriptor = self.descriptor(device, group)?;
             let counts = descriptor.counts(&self.sb)?;
-            self.inode_table(device, group)?;
-            for bitmap in [descriptor.block_bitmap()?, descriptor.inode_bitmap()?] {
-                if !self.sb.holds(bitmap, 1) {
-                    return Err(self.corrupt(device, format_args!("group {group}: a bitmap lies at block {bitmap}")));
-                }
+            let table = self.inode_table(device, group)?;
+            let bitmaps = [descriptor.block_bitmap()?, descriptor.inode_bitmap()?];
+            drop(descriptor);
+            if let Some(bitmap) = bitmaps.into_iter().find(|bitmap| !self.sb.holds(*bitmap, 1)) {
+                return Err(self.corrupt(device, format_args!("group {group}: a bitmap lies at block {bitmap}")));
             }
+            self.zones.add(self.sb.first_block_of(group), self.sb.base_metadata(group).into())?;
+            for bitmap in bitmaps {
+                self.zones.add(bitmap, 1)?;
+            }
+            self.zones.add(table, tables)?;
             let (blocks, inodes) = (self.sb.blocks_of(group), self.sb.inodes_per_group);
             if counts.free_blocks > blocks || counts.free_inodes > inodes || counts.itable_unused > inodes {
                 let what = format_args!("group {group}: more is free than there is");
@@ -344,6 +367,7 @@ impl Rext4 {
         let runs = journal::runs_of(self, device, self.sb.orphan_inode, "orphan file")?;
         let mut blocks = Vec::new();
         for run in &runs {
+            self.zones.add(run.physical, run.count)?;
             blocks.try_reserve(usize::try_from(run.count).map_err(|_| Errno::EUCLEAN)?)?;
             blocks.extend(run.physical..run.physical + run.count);
         }
@@ -504,6 +528,7 @@ impl Rext4 {
         }
         self.settings.on_error.store(options.on_error(stored), Ordering::Relaxed);
         self.settings.minixdf.store(options.minixdf, Ordering::Relaxed);
+        self.zones.check_mappings(options.block_validity());
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use bento::prelude::*;
 
 use crate::Rext4;
 use crate::alloc::Ticket;
+use crate::check;
 use crate::disk::{Ip, inode, superblock as sb};
 use crate::txn::{BlockLock, Txn};
 
@@ -302,25 +303,20 @@ impl Rext4 {
     }
 
     fn check_orphan_block(&self, device: Device<'_>, block: &Block<'_>) -> Result<()> {
-        if block.is_checked() {
-            return Ok(());
-        }
-        let end = block.len();
-        let number = block.number();
-        if block.get::<u32>(end.saturating_sub(8))? != MAGIC {
-            return Err(self.corrupt(device, format_args!("block {number} is not one of an orphan file")));
-        }
-        if self.sb.checksums() {
+        let (end, number) = (block.len(), block.number());
+        let wrong = || {
+            if block.get::<u32>(end.saturating_sub(8))? != MAGIC {
+                return Ok(Some("is none"));
+            }
+            if !self.sb.checksums() {
+                return Ok(None);
+            }
             let seed = bento::fs::crc32c(self.orphan_seed(device)?, &number.to_le_bytes());
             let sum = block.crc32c(seed, 0, slots(block) as usize * 4)?;
-            if block.get::<u32>(end - 4)? != sum {
-                return Err(
-                    self.corrupt(device, format_args!("block {number} of the orphan file has a wrong checksum"))
-                );
-            }
-        }
-        block.set_checked();
-        Ok(())
+            Ok((block.get::<u32>(end - 4)? != sum).then_some("has a wrong checksum"))
+        };
+        let bad = |what| self.corrupt(device, format_args!("block {number} of the orphan file {what}"));
+        check::once(device, block, wrong, bad).map(drop)
     }
 
     /// What checksums of the orphan file's blocks begin with.

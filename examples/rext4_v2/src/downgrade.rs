@@ -15,6 +15,7 @@ impl Downgrade<v1::Rext4> for Rext4 {
             groups: same(&self.groups)?,
             orphans: same(&self.orphans)?,
             settings: same(&self.settings)?,
+            zones: same(&self.zones)?,
         })
     }
 }

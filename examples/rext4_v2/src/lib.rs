@@ -9,6 +9,8 @@
 
 #[path = "../../rext4/src/alloc/mod.rs"]
 mod alloc;
+#[path = "../../rext4/src/check.rs"]
+mod check;
 #[path = "../../rext4/src/dir/mod.rs"]
 mod dir;
 #[path = "../../rext4/src/disk/mod.rs"]
@@ -42,6 +44,8 @@ mod superblock;
 mod txn;
 #[path = "../../rext4/src/xattr/mod.rs"]
 mod xattr;
+#[path = "../../rext4/src/zones.rs"]
+mod zones;
 
 use bento::prelude::*;
 
@@ -69,6 +73,8 @@ pub struct Rext4 {
     /// Files of which this version, since it came, has noted who made them.
     #[state(5, default = own::Noted::default())]
     pub(crate) noted: own::Noted,
+    #[state(6)]
+    pub(crate) zones: zones::Zones,
     #[state(skip)]
     pub(crate) shared_xattrs: txn::BlockLock,
 }
@@ -82,6 +88,7 @@ impl Rext4 {
             settings,
             orphans: orphan::Orphans::default(),
             noted: own::Noted::default(),
+            zones: zones::Zones::default(),
             shared_xattrs: txn::BlockLock::default(),
         }
     }

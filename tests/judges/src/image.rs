@@ -528,17 +528,31 @@ impl Image {
                 touched.push(region);
             }
         }
+        Mutant { patches: self.summed_again(bytes.whole(), touched), what }
+    }
+
+    /// Puts the sums right of what was touched: what is different then.
+    fn summed_again(&self, mut all: Vec<u8>, mut touched: Vec<Region>) -> Vec<(usize, Vec<u8>)> {
         // Inodes first: other sums begin with their generation. A bitmap's sum is in the descriptor, which comes after.
         touched.sort_by_key(|region| match region.kind {
             Kind::Inode { .. } => 0,
             Kind::Descriptor { .. } => 2,
             _ => 1,
         });
-        let mut all = bytes.whole();
         for region in touched {
             self.layout.sum(&mut all, region);
         }
-        Mutant { patches: difference(&self.bytes, &all), what }
+        difference(&self.bytes, &all)
+    }
+
+    /// The image with `patch` written `at` bytes into a region, and the right sum.
+    pub fn with(&self, region: Region, at: usize, patch: &[u8]) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        put(&mut bytes, region.at + at, patch);
+        let patches = self.summed_again(bytes, vec![region]);
+        let mut bytes = self.bytes.clone();
+        Mutant { patches, what: Vec::new() }.apply(&mut bytes);
+        bytes
     }
 
     /// What to write where in the region.

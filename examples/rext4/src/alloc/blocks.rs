@@ -3,10 +3,11 @@
 
 use bento::prelude::*;
 
-use super::commit::{Change, Fixed, Kind};
+use super::commit::{Change, Kind};
 use super::groups::Group;
 use crate::disk::{BLOCK_UNINIT, Descriptor};
 use crate::txn::{Txn, Use};
+use crate::zones::Zones;
 
 /// So many groups are looked through for a run of the length wanted, before a shorter one will do.
 const PATIENCE: u32 = 8;
@@ -14,7 +15,9 @@ const PATIENCE: u32 = 8;
 /// What is used of a group: its bitmap, or what must be in one that was never written, and what is held in memory.
 struct Map<'a> {
     bitmap: Option<&'a Block<'a>>,
-    fixed: &'a Fixed,
+    zones: &'a Zones,
+    /// The group's first block.
+    first: u64,
     state: &'a Group,
     /// Nothing before is free.
     lowest: u32,
@@ -22,22 +25,25 @@ struct Map<'a> {
 }
 
 impl Map<'_> {
-    /// What is in use of a group without a bitmap.
-    fn fixed(&self) -> impl Iterator<Item = &(u32, u32)> {
-        let fixed = if self.bitmap.is_none() { &self.fixed[..] } else { &[] };
-        fixed.iter().filter(|(_, count)| *count > 0)
+    /// The first blocks from `at` on that are in use of a group without a bitmap: the file system's own.
+    fn own(&self, at: u32) -> Option<(u32, u32)> {
+        if self.bitmap.is_some() {
+            return None;
+        }
+        let (from, to) = self.zones.within(self.first + u64::from(at), self.first + u64::from(self.end)).next()?;
+        Some(((from - self.first) as u32, (to - self.first) as u32))
     }
 
     /// If block `at` is in use, or held, although there is no bitmap or it has it free: the end of that range.
     fn held(&self, at: u32) -> Option<u32> {
-        let fixed = self.fixed().find(|(used, count)| *used <= at && at - used < *count);
-        fixed.map(|(used, count)| used + count).or_else(|| self.state.held(at))
+        let own = self.own(at).filter(|(from, _)| *from == at);
+        own.map(|(_, end)| end).or_else(|| self.state.held(at))
     }
 
-    /// Where the first such range begins behind `at`.
+    /// Where the first such range begins behind `at`, which is in none.
     fn next_held(&self, at: u32) -> Option<u32> {
-        let fixed = self.fixed().map(|(used, _)| *used).filter(|used| *used > at).min();
-        fixed.into_iter().chain(self.state.next_held(at)).min()
+        let own = self.own(at).map(|(from, _)| from);
+        own.into_iter().chain(self.state.next_held(at)).min()
     }
 
     /// The first run of free blocks in `from..`, as far as `most` of them.
@@ -148,7 +154,7 @@ impl<'call> Txn<'call> {
         state.sweep(&fs.groups, self.device);
         let descriptor = fs.descriptor(self.device, group)?;
         let best = fs.search(self.device, &mut state, &descriptor, descriptor.counts(sb)?.flags, at, 1)?;
-        Ok(best.count > 0 && best.start == at)
+        Ok(best.is_some_and(|best| best.count > 0 && best.start == at))
     }
 
     /// Counts what was found as used, fewer when that is all there is.
@@ -179,7 +185,9 @@ impl<'call> Txn<'call> {
         if counts.free_blocks == 0 {
             return Ok(Found::Nothing);
         }
-        let best = fs.search(device, &mut state, &descriptor, counts.flags, from, want)?;
+        let Some(best) = fs.search(device, &mut state, &descriptor, counts.flags, from, want)? else {
+            return Ok(Found::Nothing);
+        };
         if best.whole {
             state.longest = Some(best.count);
             if best.count < want {
@@ -194,8 +202,13 @@ impl<'call> Txn<'call> {
     /// Frees blocks with the commit. Metadata are also forgotten by the journal (the caller's credits count revokes).
     pub fn free(&self, start: u64, count: u32, what: Use) -> Result<()> {
         let sb = &self.fs.sb;
-        if !sb.holds(start, count.into()) {
-            let what = format_args!("blocks to be freed lie outside: {count} from {start}");
+        let lies = if !sb.holds(start, count.into()) {
+            Some("outside")
+        } else {
+            self.fs.zones.meets(start, count.into()).then_some("among the file system's own")
+        };
+        if let Some(where_) = lies {
+            let what = format_args!("blocks to be freed lie {where_}: {count} from {start}");
             return Err(self.fs.corrupt(self.device, what));
         }
         if what == Use::Metadata {
@@ -226,6 +239,7 @@ enum Found {
 }
 
 impl crate::Rext4 {
+    /// The run to take of a group; `None` when its bitmap is corrupt.
     fn search(
         &self,
         device: Device<'_>,
@@ -234,17 +248,25 @@ impl crate::Rext4 {
         flags: u16,
         from: u32,
         want: u32,
-    ) -> Result<Best> {
+    ) -> Result<Option<Best>> {
+        let (zones, first) = (&self.zones, self.sb.first_block_of(descriptor.group));
         let end = self.sb.blocks_of(descriptor.group);
-        let none = [(0, 0); 4];
-        if flags & BLOCK_UNINIT != 0 {
-            let fixed = self.fixed(descriptor)?;
-            return Ok(Map { bitmap: None, fixed: &fixed, state, lowest: 0, end }.best(from, want));
+        if state.bad_blocks {
+            return Ok(None);
         }
-        let bitmap = self.block_bitmap(device, descriptor)?;
+        if flags & BLOCK_UNINIT != 0 {
+            return Ok(Some(Map { bitmap: None, zones, first, state, lowest: 0, end }.best(from, want)));
+        }
+        let bitmap = match self.block_bitmap(device, descriptor) {
+            Err(Errno::EUCLEAN) => {
+                state.bad_blocks = true;
+                return Ok(None);
+            }
+            bitmap => bitmap?,
+        };
         // What is full at the group's beginning is looked through once.
         let lowest = bitmap.find_bit(false, state.lowest as usize, end as usize).map_or(end, |lowest| lowest as u32);
         state.lowest = lowest;
-        Ok(Map { bitmap: Some(&bitmap), fixed: &none, state, lowest, end }.best(from, want))
+        Ok(Some(Map { bitmap: Some(&bitmap), zones, first, state, lowest, end }.best(from, want)))
     }
 }

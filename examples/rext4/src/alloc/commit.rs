@@ -5,6 +5,7 @@
 use bento::prelude::*;
 
 use super::groups::Group;
+use crate::check;
 use crate::disk::{BLOCK_UNINIT, Counts, Descriptor, INODE_UNINIT};
 use crate::txn::Txn;
 
@@ -26,24 +27,13 @@ pub struct Change {
     pub kind: Kind,
 }
 
-/// Blocks of a group whose bitmap was never written that are in use all the same.
-pub type Fixed = [(u32, u32); 4];
-
 impl crate::Rext4 {
-    /// What is in use of a group with [`BLOCK_UNINIT`]: copies of the superblock, and its own bitmaps and inode table.
-    pub fn fixed(&self, descriptor: &Descriptor<'_>) -> Result<Fixed> {
-        let group = descriptor.group;
-        let inside = |block: u64, count: u32| {
-            let (start, end) = (self.sb.first_block_of(group), self.sb.first_block_of(group + 1));
-            let (from, to) = (block.max(start), (block + u64::from(count)).min(end));
-            if from < to { ((from - start) as u32, (to - from) as u32) } else { (0, 0) }
-        };
-        Ok([
-            (0, self.sb.base_metadata(group)),
-            inside(descriptor.block_bitmap()?, 1),
-            inside(descriptor.inode_bitmap()?, 1),
-            inside(descriptor.inode_table()?, self.sb.table_blocks()),
-        ])
+    /// The blocks of a group, from the first to behind the last, that are the file system's own: in use also where there
+    /// is no bitmap to say so ([`BLOCK_UNINIT`]).
+    fn own_blocks(&self, group: u32) -> impl Iterator<Item = (usize, usize)> {
+        let start = self.sb.first_block_of(group);
+        let zones = self.zones.within(start, start + u64::from(self.sb.blocks_of(group)));
+        zones.map(move |(from, to)| ((from - start) as usize, (to - start) as usize))
     }
 
     /// A bitmap, checked when it was just read. The group is locked.
@@ -51,19 +41,19 @@ impl crate::Rext4 {
         let (group, number) = (descriptor.group, descriptor.block_bitmap()?);
         self.check_place(device, group, number, "block bitmap")?;
         let bitmap = device.read(number)?;
-        if !bitmap.is_checked() {
+        let wrong = || {
             if !descriptor.block_bitmap_matches(&self.sb, &bitmap)? {
-                return Err(self.corrupt(device, format_args!("group {group}: the block bitmap's checksum is wrong")));
+                return Ok(Some(Wrong::Sum));
             }
-            for (start, count) in self.fixed(descriptor)? {
-                let (start, end) = (start as usize, (start + count) as usize);
-                if bitmap.find_bit(false, start, end).is_some() {
-                    let what = format_args!("group {group}: the block bitmap has metadata as free");
-                    return Err(self.corrupt(device, what));
-                }
+            let free = self.own_blocks(group).find_map(|(from, to)| bitmap.find_bit(false, from, to));
+            Ok(free.map(|at| Wrong::Free(self.sb.first_block_of(group) + at as u64)))
+        };
+        check::once(device, &bitmap, wrong, |wrong| match wrong {
+            Wrong::Sum => self.corrupt(device, format_args!("group {group}: the block bitmap's checksum is wrong")),
+            Wrong::Free(own) => {
+                self.corrupt(device, format_args!("group {group}: the block bitmap has metadata, block {own}, as free"))
             }
-            bitmap.set_checked();
-        }
+        })?;
         Ok(bitmap)
     }
 
@@ -71,12 +61,10 @@ impl crate::Rext4 {
         let (group, number) = (descriptor.group, descriptor.inode_bitmap()?);
         self.check_place(device, group, number, "inode bitmap")?;
         let bitmap = device.read(number)?;
-        if !bitmap.is_checked() {
-            if !descriptor.inode_bitmap_matches(&self.sb, &bitmap)? {
-                return Err(self.corrupt(device, format_args!("group {group}: the inode bitmap's checksum is wrong")));
-            }
-            bitmap.set_checked();
-        }
+        let wrong = || Ok((!descriptor.inode_bitmap_matches(&self.sb, &bitmap)?).then_some(()));
+        check::once(device, &bitmap, wrong, |()| {
+            self.corrupt(device, format_args!("group {group}: the inode bitmap's checksum is wrong"))
+        })?;
         Ok(bitmap)
     }
 
@@ -86,6 +74,13 @@ impl crate::Rext4 {
         }
         Err(self.corrupt(device, format_args!("group {group}: the {what} lies at block {number}")))
     }
+}
+
+/// What a block bitmap can have wrong.
+enum Wrong {
+    Sum,
+    /// A block of metadata is free in it.
+    Free(u64),
 }
 
 /// A group's bitmaps, those that a transaction has come to need.
@@ -107,7 +102,8 @@ impl<'call> Txn<'call> {
         for change in changes.iter().filter(|change| change.group == group) {
             match change.kind {
                 Kind::Take | Kind::Free => {
-                    self.apply_blocks(&descriptor, &mut work, change)?;
+                    self.apply_blocks(&descriptor, &mut work, change)
+                        .inspect_err(|error| state.bad_blocks |= *error == Errno::EUCLEAN)?;
                     if change.kind == Kind::Free {
                         state.longest = None;
                         state.lowest = state.lowest.min(change.start);
@@ -116,7 +112,9 @@ impl<'call> Txn<'call> {
                         }
                     }
                 }
-                Kind::TakeInode | Kind::FreeInode => self.apply_inode(&descriptor, &mut work, change)?,
+                Kind::TakeInode | Kind::FreeInode => self
+                    .apply_inode(&descriptor, &mut work, change)
+                    .inspect_err(|error| state.bad_inodes |= *error == Errno::EUCLEAN)?,
             }
         }
         if let Some(ticket) = self.pending.ticket.get() {
@@ -167,10 +165,8 @@ impl<'call> Txn<'call> {
         }
         fs.check_place(self.device, descriptor.group, descriptor.block_bitmap()?, "block bitmap")?;
         let bitmap = self.tx.fresh(descriptor.block_bitmap()?)?;
-        for (start, count) in fs.fixed(descriptor)? {
-            if count > 0 {
-                self.tx.put_bits(&bitmap, start as usize, count as usize, true)?;
-            }
+        for (from, to) in fs.own_blocks(descriptor.group) {
+            self.tx.put_bits(&bitmap, from, to - from, true)?;
         }
         let (end, bits) = (fs.sb.blocks_of(descriptor.group) as usize, bitmap.len() * 8);
         if end < bits {

@@ -8,6 +8,7 @@ use bento::prelude::*;
 use bento::state::{Loader, Saver, Shape};
 
 use crate::Rext4;
+use crate::check;
 use crate::disk::Descriptor;
 
 /// Blocks of a group that its bitmap has free, and a running transaction has taken.
@@ -51,6 +52,9 @@ pub struct Group {
     pub lowest: u32,
     /// Blocks of the inode table up to here are known to be zeroed or in use.
     pub zeroed: u32,
+    /// The bitmap of blocks, or that of inodes, was found corrupt: nothing is taken by it any more.
+    pub bad_blocks: bool,
+    pub bad_inodes: bool,
 }
 
 pub struct Slot {
@@ -213,20 +217,17 @@ impl Rext4 {
     fn check_descriptors(&self, device: Device<'_>, block: &Block<'_>, member: u32) -> Result<()> {
         let per = self.sb.block_size / u32::from(self.sb.desc_size);
         let first = member / per * per;
-        for group in first..self.sb.groups.min(first.saturating_add(per)) {
-            let at = self.sb.descriptor_at(group).1;
-            let one = Descriptor::new(&self.sb, group, device.read(block.number())?, at);
-            if one.is_sound(&self.sb)? {
-                continue;
+        let wrong = || {
+            for group in first..self.sb.groups.min(first.saturating_add(per)) {
+                let at = self.sb.descriptor_at(group).1;
+                if !Descriptor::new(&self.sb, group, device.read(block.number())?, at).is_sound(&self.sb)? {
+                    return Ok(Some(group));
+                }
             }
-            // Whoever found all of it right before us may be changing it meanwhile.
-            if device.read(block.number())?.is_checked() {
-                return Ok(());
-            }
-            return Err(self.corrupt(device, format_args!("group {group}: the descriptor's checksum is wrong")));
-        }
-        block.set_checked();
-        Ok(())
+            Ok(None)
+        };
+        let bad = |group| self.corrupt(device, format_args!("group {group}: the descriptor's checksum is wrong"));
+        check::once(device, block, wrong, bad).map(drop)
     }
 
     /// The first block of a group's inode table.

@@ -57,14 +57,20 @@ impl<'call> Txn<'call> {
         let mut state = fs.groups.slot(group)?.state.lock();
         let descriptor = fs.descriptor(device, group)?;
         let counts = descriptor.counts(&fs.sb)?;
-        if counts.free_inodes == 0 {
+        if counts.free_inodes == 0 || state.bad_inodes {
             return Ok(None);
         }
         state.inodes.retain(|(_, ticket)| fs.groups.is_running(*ticket));
         let end = fs.sb.inodes_per_group;
         let mut from = fs.sb.first_inode.saturating_sub(1).saturating_sub(group.saturating_mul(end));
         let bitmap = match counts.flags & INODE_UNINIT {
-            0 => Some(fs.inode_bitmap(device, &descriptor)?),
+            0 => match fs.inode_bitmap(device, &descriptor) {
+                Err(Errno::EUCLEAN) => {
+                    state.bad_inodes = true;
+                    return Ok(None);
+                }
+                bitmap => Some(bitmap?),
+            },
             _ => None,
         };
         let index = loop {

@@ -16,6 +16,7 @@ use core::cell::Cell;
 use bento::prelude::*;
 
 use crate::Rext4;
+use crate::check;
 use crate::disk::{Ip, compat, file_type_of_entry, incompat, inode};
 use crate::map::{self, Run};
 use crate::txn::Txn;
@@ -155,15 +156,16 @@ impl<'a, 'call> Dir<'a, 'call> {
             return Err(self.corrupt(format_args!("directory {ino}: no block {logical} of {}", self.blocks)));
         };
         let block = self.device.read(physical)?;
-        if block.is_checked() {
-            return Ok((block, false));
-        }
-        if self.fs.sb.checksums() && self.checksum_at(&block, role)? != Some(self.checksum(&block, role)?) {
+        let wrong = || {
+            let matches = || Ok::<_, Errno>(self.checksum_at(&block, role)? == Some(self.checksum(&block, role)?));
+            // What lies outside of the block is as wrong.
+            Ok((self.fs.sb.checksums() && !matches().unwrap_or(false)).then_some(()))
+        };
+        let new = check::once(self.device, &block, wrong, |()| {
             let ino = self.ip.ino;
-            return Err(self.corrupt(format_args!("directory {ino}: the checksum of block {physical} is wrong")));
-        }
-        block.set_checked();
-        Ok((block, true))
+            self.corrupt(format_args!("directory {ino}: the checksum of block {physical} is wrong"))
+        })?;
+        Ok((block, new))
     }
 
     fn read(&self, logical: u32, role: Role) -> Result<Block<'call>> {

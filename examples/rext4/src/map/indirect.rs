@@ -107,6 +107,20 @@ impl<'a, 'call> Indirect<'a, 'call> {
         Ok(number.into())
     }
 
+    /// Of `count` numbers in a row that are about to be used.
+    fn check_use(&self, number: u64, count: u32) -> Result<()> {
+        if !self.fs.for_files(number, count.into()) {
+            return Err(self.corrupt(format_args!("{count} blocks at {number} of the device, which are no file's")));
+        }
+        Ok(())
+    }
+
+    /// A block of numbers.
+    fn read(&self, number: u64) -> Result<Block<'call>> {
+        self.check_use(number, 1)?;
+        self.device.read(number)
+    }
+
     fn root(&self, index: u32) -> Result<u64> {
         self.check(self.ip.get(inode::BLOCK + 4 * index as usize)?)
     }
@@ -126,7 +140,7 @@ impl<'a, 'call> Indirect<'a, 'call> {
             if number == 0 {
                 return Ok(Err(self.span(path.depth, level - 1)));
             }
-            let block = self.device.read(number)?;
+            let block = self.read(number)?;
             if level == path.depth {
                 self.leaf = Some((base, block));
                 break;
@@ -185,6 +199,7 @@ impl<'a, 'call> Indirect<'a, 'call> {
         if start == 0 {
             return Ok(Found::Hole(at + u64::from(len)));
         }
+        self.check_use(start, len)?;
         Ok(Found::Run(Run { logical, len, start, unwritten: false }))
     }
 
@@ -245,7 +260,7 @@ impl<'a, 'call> Indirect<'a, 'call> {
                 Some(block) => self.entry(block, index)?,
             };
             above = Some(if number != 0 {
-                self.device.read(number)?
+                self.read(number)?
             } else {
                 let (number, _) = txn.allocate(near, 1, Use::Metadata)?;
                 if number >= NUMBERS {
@@ -335,7 +350,7 @@ impl<'a, 'call> Indirect<'a, 'call> {
             let mut above = None;
             let mut number = self.root(path.index[0])?;
             for level in 1..depth {
-                let block = self.device.read(number)?;
+                let block = self.read(number)?;
                 number = self.entry(&block, path.index.get(level).copied().unwrap_or(0))?;
                 above = Some(block);
             }
@@ -344,7 +359,7 @@ impl<'a, 'call> Indirect<'a, 'call> {
             }
             let block = match bottom.take() {
                 Some(block) => block,
-                None => self.device.read(number)?,
+                None => self.read(number)?,
             };
             if block.find_bit(true, 0, block.len() * 8).is_some() {
                 return Ok(());

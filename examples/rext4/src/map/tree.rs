@@ -185,9 +185,10 @@ impl<'a, 'call> Tree<'a, 'call> {
     /// Extent `index` of the leaf.
     pub fn run(&self, index: usize) -> Result<Run> {
         let run = self.extent(index)?;
-        if run.len == 0 || run.end() > END || !self.fs.sb.holds(run.start, run.len.into()) {
+        if run.len == 0 || run.end() > END || !self.fs.for_files(run.start, run.len.into()) {
             let Run { logical, len, start, .. } = run;
-            return Err(self.corrupt(format_args!("block {logical}: {len} blocks at {start} of the device")));
+            let what = format_args!("block {logical}: {len} blocks at {start} of the device, which are no file's");
+            return Err(self.corrupt(what));
         }
         Ok(run)
     }
@@ -255,8 +256,8 @@ impl<'a, 'call> Tree<'a, 'call> {
 
     /// Reads a node below the root. What changes with the tree is checked each time, the rest when it comes from the disk.
     fn enter(&mut self, level: usize, number: u64) -> Result<()> {
-        if !self.fs.sb.holds(number, 1) {
-            return Err(self.corrupt(format_args!("there is no block {number}")));
+        if !self.fs.for_files(number, 1) {
+            return Err(self.corrupt(format_args!("a node at block {number}, which is no file's")));
         }
         let block = self.device.read(number)?;
         let magic: u16 = block.get(0)?;
@@ -291,7 +292,8 @@ impl<'a, 'call> Tree<'a, 'call> {
         block.crc32c(self.fs.sb.inode_seed(self.ip.ino, self.ip.generation()?), 0, len)
     }
 
-    /// Are the entries in order, where the way to this node says, and on the device?
+    /// Are the entries in order, where the way to this node says, and in blocks that may be a file's? Of the root, which is
+    /// read each time, those that are gone to are asked.
     fn check(&self, level: usize) -> Result<()> {
         let mut next = self.low;
         for index in 0..usize::from(self.node(level)?.entries) {
@@ -302,7 +304,8 @@ impl<'a, 'call> Tree<'a, 'call> {
                 let key = u64::from(self.key(level, index)?);
                 (key, key + 1, self.child(level, index)?, 1)
             };
-            if from < next || end <= from || end > self.high || !self.fs.sb.holds(start, count) {
+            let lies = if level == 0 { self.fs.sb.holds(start, count) } else { self.fs.for_files(start, count) };
+            if from < next || end <= from || end > self.high || !lies {
                 let what = format_args!(
                     "entry {index}, {} above the leaves: blocks {from} to {end}, where {next} to {} may be, at {start}",
                     self.depth - level,

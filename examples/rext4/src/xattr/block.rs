@@ -6,6 +6,7 @@ use bento::prelude::*;
 
 use super::area::{self, Area, Item, MAGIC, Source};
 use crate::Rext4;
+use crate::check;
 use crate::disk::{Ip, incompat, inode};
 use crate::txn::{Txn, Use};
 
@@ -37,19 +38,15 @@ pub fn open<'c>(fs: &Rext4, device: Device<'c>, ip: &Ip<'c>) -> Result<Option<Bl
         return Ok(None);
     }
     let bad = |what| fs.corrupt(device, format_args!("inode {ino}: block {number} of its attributes {what}"));
-    if !fs.sb.holds(number, 1) {
-        return Err(bad("cannot be"));
+    if !fs.for_files(number, 1) {
+        return Err(bad("is no file's"));
     }
     let block = device.read(number)?;
     if block.get::<u32>(0)? != MAGIC || block.get::<u32>(8)? != 1 || block.get::<u32>(REFCOUNT)? == 0 {
         return Err(bad("has no sane header"));
     }
-    if !block.is_checked() {
-        if fs.sb.checksums() && block.get::<u32>(CHECKSUM)? != checksum(fs, &block)? {
-            return Err(bad("has a wrong checksum"));
-        }
-        block.set_checked();
-    }
+    let wrong = || Ok((fs.sb.checksums() && block.get::<u32>(CHECKSUM)? != checksum(fs, &block)?).then_some(()));
+    check::once(device, &block, wrong, |()| bad("has a wrong checksum"))?;
     Ok(Some(block))
 }
 

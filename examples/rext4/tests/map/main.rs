@@ -7,6 +7,8 @@
 extern crate bento as real;
 extern crate self as bento;
 
+#[path = "../../src/check.rs"]
+mod check;
 #[path = "../../src/map/mod.rs"]
 mod map;
 mod mock;
@@ -50,6 +52,9 @@ pub struct Rext4 {
 impl Rext4 {
     fn goal(&self, _ino: u32) -> u64 {
         self.sb.blocks / 4
+    }
+    fn for_files(&self, start: u64, count: u64) -> bool {
+        self.sb.holds(start, count)
     }
     fn corrupt(&self, device: Device<'_>, what: core::fmt::Arguments<'_>) -> real::prelude::Errno {
         device.0.errors.borrow_mut().push(what.to_string());
@@ -563,4 +568,48 @@ fn trees_of_nonsense_with_checksums() {
 #[test]
 fn block_maps_of_nonsense() {
     nonsense("bad3", &["-t", "ext3", "-b", "1024"], 44);
+}
+
+/// Between a reader's look-up of a block and its look at the bytes, a neighbour finds the block right and changes it.
+#[test]
+fn a_block_that_is_changed_meanwhile_is_not_corrupt() {
+    let disk = Disk {
+        data: RefCell::new(vec![0; 4096]),
+        checked: RefCell::default(),
+        block_size: 1024,
+        free: RefCell::default(),
+        errors: RefCell::default(),
+        fail_in: Cell::new(0),
+        at_most: Cell::new(0),
+    };
+    let device = Device(&disk);
+    let sound = |number: u64, bytes: u8| disk.data.borrow()[number as usize * 1024] == bytes;
+    let told = |(): ()| device_says(&disk);
+    let neighbour = |number: u64| {
+        let block = device.read(number).unwrap();
+        let mine = check::once(device, &block, || Ok((!sound(number, 0)).then_some(())), told).unwrap();
+        assert!(mine);
+        disk.data.borrow_mut()[number as usize * 1024] = 7;
+    };
+    let block = device.read(1).unwrap();
+    let wrong = || {
+        neighbour(1);
+        Ok((!sound(1, 0)).then_some(()))
+    };
+    assert_eq!(check::once(device, &block, wrong, told), Ok(false));
+    // Without the neighbour it is.
+    disk.data.borrow_mut()[2048] = 7;
+    let block = device.read(2).unwrap();
+    let wrong = || Ok((!sound(2, 0)).then_some(()));
+    assert_eq!(check::once(device, &block, wrong, told), Err(real::prelude::Errno::EUCLEAN));
+    assert_eq!(*disk.errors.borrow(), ["wrong"]);
+    // It stays to be looked at, and what was found right is not looked at again.
+    assert!(!device.read(2).unwrap().is_checked());
+    let looked = |()| -> real::prelude::Errno { unreachable!() };
+    assert_eq!(check::once(device, &device.read(1).unwrap(), || unreachable!(), looked), Ok(false));
+}
+
+fn device_says(disk: &Disk) -> real::prelude::Errno {
+    disk.errors.borrow_mut().push("wrong".to_owned());
+    real::prelude::Errno::EUCLEAN
 }

@@ -25,6 +25,8 @@ pub struct Device<'call>(pub &'call Disk);
 pub struct Block<'call> {
     disk: &'call Disk,
     number: u64,
+    /// As it was when the block was looked up, or was said of this one.
+    checked: Cell<bool>,
 }
 
 pub trait Field: Copy {
@@ -70,7 +72,7 @@ impl From<u32> for Credits {
 
 impl<'call> Device<'call> {
     pub fn read(&self, number: u64) -> Result<Block<'call>> {
-        Ok(Block { disk: self.0, number })
+        Ok(Block { disk: self.0, number, checked: Cell::new(self.0.checked.borrow().contains(&number)) })
     }
 }
 
@@ -98,9 +100,10 @@ impl Block<'_> {
         Ok(())
     }
     pub fn is_checked(&self) -> bool {
-        self.disk.checked.borrow().contains(&self.number)
+        self.checked.get()
     }
     pub fn set_checked(&self) {
+        self.checked.set(true);
         self.disk.checked.borrow_mut().insert(self.number);
     }
     pub fn find_bit(&self, set: bool, from: usize, to: usize) -> Option<usize> {
@@ -165,7 +168,7 @@ impl<'call> Transaction<'call> {
         self.write(block, to, &bytes)
     }
     pub fn fresh(&self, number: u64) -> Result<Block<'call>> {
-        let block = Block { disk: self.disk, number };
+        let block = Block { disk: self.disk, number, checked: Cell::new(false) };
         self.write(&block, 0, &vec![0; block.len()])?;
         block.set_checked();
         Ok(block)

@@ -21,6 +21,19 @@ pub struct Rext4 {
     pub orphans: Orphans,
     #[state(4)]
     pub settings: Settings,
+    /// 5 is version 2's.
+    #[state(6)]
+    pub zones: Zones,
+}
+
+#[derive(State, Default)]
+pub struct Zones {
+    /// From a block to the one before another, in ascending order, with something between each two.
+    #[state(1)]
+    pub list: Vec<(u64, u64)>,
+    /// `block_validity`: mappings are looked at, too.
+    #[state(2)]
+    pub mappings: AtomicBool,
 }
 
 /// What is kept of a cached inode.
