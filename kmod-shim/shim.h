@@ -156,6 +156,7 @@ struct bento_disk {
 	bool opened; /* bento_journal_open has been called */
 	bool settled; /* what blocks hold now is not replayed over */
 	bool failed; /* errors=ro or the journal stopped: told once */
+	bool auto_da_alloc; /* what replaces a file is written first */
 	s32 journal_error; /* in the journal until the mount has succeeded */
 };
 
@@ -243,6 +244,7 @@ enum {
 	BENTO_KI_PINNED, /* resident: one extra reference while nlink > 0 */
 	BENTO_KI_COUNTED, /* counted in used_inodes */
 	BENTO_KI_SETTLING, /* bit lock: one task moves its data */
+	BENTO_KI_EMPTIED, /* bento_extents(): written when a writer closes it */
 };
 
 static inline struct bento_super *bento_sb(const struct super_block *sb)
@@ -624,6 +626,11 @@ void bento_map_end(struct inode *inode);
  * the handler's call in the middle. */
 int bento_extents_resize(bento_idmap *idmap, struct inode *inode,
 			 const struct iattr *ia);
+
+/* auto_da_alloc, data = "extents": before a rename over another file; when a
+ * regular file is closed. */
+int bento_extents_replaces(struct inode *inode);
+void bento_extents_close(struct inode *inode, struct file *file);
 
 /* Resident limit: true and charged, or false (-ENOSPC). inode.c. */
 bool bento_count_inode(struct inode *inode);

@@ -4,7 +4,7 @@
 // Generated from include/bento_abi.h by tests/tests/abi_bindings.rs; do not edit.
 
 pub const BENTO_ABI_MAGIC: u32 = 827608642;
-pub const BENTO_ABI_VERSION: u32 = 4;
+pub const BENTO_ABI_VERSION: u32 = 5;
 pub const BENTO_NAME_MAX: u32 = 255;
 pub const BENTO_XATTR_SIZE_MAX: u32 = 65536;
 pub const BENTO_ROOT_INO: u32 = 1;
@@ -27,6 +27,7 @@ pub const BENTO_ATTR_FLAGS: u32 = 1024;
 pub const BENTO_ATTR_GENERATION: u32 = 2048;
 pub const BENTO_ATTR_PROJECT: u32 = 4096;
 pub const BENTO_MOUNT_RDONLY: u32 = 1;
+pub const BENTO_MOUNT_NOAUTO_DA_ALLOC: u32 = 2;
 pub const BENTO_WHY_MOUNT: u32 = 0;
 pub const BENTO_WHY_RESTART: u32 = 1;
 pub const BENTO_RENAME_NOREPLACE: u32 = 1;
