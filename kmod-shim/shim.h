@@ -701,6 +701,8 @@ bool bento_space_again(struct bento_super *bs, s64 r, int *tries);
 /* ---- xattr.c (kmodio) ---- */
 
 extern const struct xattr_handler *const bento_xattr_handlers[];
+/* A mode that an ACL follows, in one transaction: 1 when that is done. */
+int bento_chmod_acl(struct inode *inode, umode_t mode);
 /* listxattr, get_inode_acl (6.1: get_acl), set_acl: for any inode type. */
 void bento_fill_xattr_iops(struct bento_super *bs, struct inode_operations *iops);
 

@@ -39,7 +39,7 @@
 	X(lookup) X(create) X(mkdir) X(mknod) X(symlink) X(link) X(unlink)     \
 	X(rmdir) X(rename) X(tmpfile)                                          \
 	X(get_link) X(setattr) X(getattr) X(permission)                        \
-	X(getxattr) X(listxattr) X(setxattr) X(removexattr)                    \
+	X(getxattr) X(listxattr) X(setxattr) X(removexattr) X(set_acl)         \
 	X(fileattr_get) X(fileattr_set)                                        \
 	X(iterate) X(open) X(release) X(flush) X(fsync)                        \
 	X(read) X(write) X(fallocate) X(ioctl) X(poll) X(seek) X(fadvise)      \
@@ -388,6 +388,14 @@ struct bento_setxattr_args {
 struct bento_removexattr_args {
 	struct bento_inode *inode;
 	struct bento_bytes name;
+};
+
+struct bento_set_acl_args {
+	struct bento_inode *inode;
+	struct bento_bytes name; /* "system.posix_acl_access" or "…_default" */
+	struct bento_bytes value; /* as for setxattr; empty: there is none */
+	uint32_t mode; /* what goes with it, S_IFMT included */
+	uint32_t pad;
 };
 
 struct bento_fileattr_args {
