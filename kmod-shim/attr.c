@@ -93,10 +93,27 @@ static int bento_resize(bento_idmap *idmap, struct inode *inode,
 	return err;
 }
 
+/* What may be changed. */
+#define BENTO_ATTRS                                                            \
+	(ATTR_MODE | ATTR_UID | ATTR_GID | ATTR_SIZE | ATTR_ATIME |            \
+	 ATTR_MTIME | ATTR_CTIME)
+
+/* The mode alone: `with_acl` when an ACL has followed it already. */
+static int bento_chmod(bento_idmap *idmap, struct inode *inode,
+		       const struct iattr *ia, bool *with_acl)
+{
+	umode_t mode = (inode->i_mode & S_IFMT) | (ia->ia_mode & 07777);
+	int err = bento_chmod_acl(inode, mode);
+
+	*with_acl = err > 0;
+	return err > 0 ? 0 : err ?: bento_ask_setattr(idmap, inode, ia);
+}
+
 static int bento_setattr(bento_idmap *idmap, struct dentry *dentry,
 			 struct iattr *ia)
 {
 	struct inode *inode = d_inode(dentry);
+	bool with_acl = false;
 	int err;
 
 	err = setattr_prepare(idmap, dentry, ia);
@@ -110,6 +127,8 @@ static int bento_setattr(bento_idmap *idmap, struct dentry *dentry,
 	}
 	if (ia->ia_valid & ATTR_SIZE && S_ISREG(inode->i_mode))
 		err = bento_resize(idmap, inode, ia);
+	else if ((ia->ia_valid & BENTO_ATTRS) == (ATTR_MODE | ATTR_CTIME))
+		err = bento_chmod(idmap, inode, ia, &with_acl);
 	else
 		err = bento_ask_setattr(idmap, inode, ia);
 	if (err)
@@ -122,7 +141,7 @@ static int bento_setattr(bento_idmap *idmap, struct dentry *dentry,
 		if (err)
 			return err;
 	}
-	if (ia->ia_valid & ATTR_MODE && inode->i_op->set_acl)
+	if (ia->ia_valid & ATTR_MODE && inode->i_op->set_acl && !with_acl)
 		err = bento_acl_chmod(idmap, dentry, inode->i_mode);
 	return err;
 }

@@ -211,7 +211,7 @@ static const s16 bento_absent[BENTO_OP_COUNT] = {
 	[BENTO_OP_rename] = -EPERM,	    [BENTO_OP_tmpfile] = -EOPNOTSUPP,
 	[BENTO_OP_get_link] = -EINVAL,	    [BENTO_OP_permission] = 1,
 	[BENTO_OP_getxattr] = -EOPNOTSUPP,  [BENTO_OP_setxattr] = -EOPNOTSUPP,
-	[BENTO_OP_removexattr] = -EOPNOTSUPP,
+	[BENTO_OP_removexattr] = -EOPNOTSUPP, [BENTO_OP_set_acl] = -EOPNOTSUPP,
 	[BENTO_OP_fileattr_get] = -ENOTTY,  [BENTO_OP_fileattr_set] = -ENOTTY,
 	[BENTO_OP_iterate] = -ENOTDIR,	    [BENTO_OP_read] = -EINVAL,
 	[BENTO_OP_write] = -EINVAL,	    [BENTO_OP_fallocate] = -EOPNOTSUPP,
@@ -290,7 +290,8 @@ static const u64 bento_begins =
 	BIT_ULL(BENTO_OP_symlink) | BIT_ULL(BENTO_OP_link) | BIT_ULL(BENTO_OP_unlink) |
 	BIT_ULL(BENTO_OP_rmdir) | BIT_ULL(BENTO_OP_rename) | BIT_ULL(BENTO_OP_tmpfile) |
 	BIT_ULL(BENTO_OP_setattr) | BIT_ULL(BENTO_OP_setxattr) |
-	BIT_ULL(BENTO_OP_removexattr) | BIT_ULL(BENTO_OP_fileattr_set) |
+	BIT_ULL(BENTO_OP_removexattr) | BIT_ULL(BENTO_OP_set_acl) |
+	BIT_ULL(BENTO_OP_fileattr_set) |
 	BIT_ULL(BENTO_OP_fallocate) | BIT_ULL(BENTO_OP_write_inode) |
 	BIT_ULL(BENTO_OP_evict_inode) | BIT_ULL(BENTO_OP_allocate_extents) |
 	BIT_ULL(BENTO_OP_convert_extents);

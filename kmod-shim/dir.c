@@ -291,6 +291,11 @@ static int bento_rename(bento_idmap *idmap, struct inode *old_dir,
 		return r;
 	if (flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
 		return -EINVAL;
+	if (target && !(flags & RENAME_EXCHANGE) && bento_extents(bs)) {
+		r = bento_extents_replaces(inode);
+		if (r)
+			return r;
+	}
 	if (flags & RENAME_NOREPLACE)
 		args.flags |= BENTO_RENAME_NOREPLACE;
 	if (flags & RENAME_EXCHANGE)

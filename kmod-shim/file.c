@@ -39,8 +39,12 @@ int bento_release(struct inode *inode, struct file *file)
 		.inode = bento_pub(inode),
 		.flags = file->f_flags,
 	};
+	struct bento_super *bs = bento_isb(inode);
 
-	bento_call(bento_isb(inode), release, &args);
+	if (bento_extents(bs) && S_ISREG(inode->i_mode))
+		bento_extents_close(inode, file);
+	if (bento_has(bs, BENTO_OP_release))
+		bento_call(bs, release, &args);
 	return 0;
 }
 
@@ -431,7 +435,7 @@ void bento_fill_file_fops(struct bento_super *bs, struct file_operations *fops)
 	fops->llseek = bento_llseek;
 	fops->open = bento_open;
 	fops->fsync = bento_fsync;
-	if (bento_had(bs, BENTO_OP_release))
+	if (bento_had(bs, BENTO_OP_release) || bento_extents(bs))
 		fops->release = bento_release;
 	if (!resident || bento_had(bs, BENTO_OP_flush))
 		fops->flush = bento_flush;

@@ -641,11 +641,37 @@ int bento_extents_resize(bento_idmap *idmap, struct inode *inode,
 		return err;
 	}
 	WRITE_ONCE(bento_ki(inode)->disk_size, size);
+	if (!size && READ_ONCE(bento_isb(inode)->disk.auto_da_alloc))
+		set_bit(BENTO_KI_EMPTIED, &bento_ki(inode)->state);
 	if (i_size_read(inode) != size)
 		err = bento_bad(bento_isb(inode), BENTO_OP_setattr,
 				"staged size %lld instead of %lld for inode %lu",
 				i_size_read(inode), size, inode->i_ino);
 	return err;
+}
+
+/* ---- files that replace others (auto_da_alloc) ---- */
+
+/* Before `inode` takes the name of another file. A commit that has the rename
+ * must have its bytes too, and the size that speaks for them: the size is stored
+ * by the rename or before it, but only as far as bytes have reached the device.
+ * To have begun to write them is not enough. */
+int bento_extents_replaces(struct inode *inode)
+{
+	if (!S_ISREG(inode->i_mode) || !READ_ONCE(bento_isb(inode)->disk.auto_da_alloc))
+		return 0;
+	return filemap_write_and_wait(inode->i_mapping);
+}
+
+/* What was there before a file was emptied is gone with the next commit: what
+ * was written since is on its way by then, if whoever wrote it is done. */
+void bento_extents_close(struct inode *inode, struct file *file)
+{
+	unsigned long *state = &bento_ki(inode)->state;
+
+	if (file->f_mode & FMODE_WRITE && test_bit(BENTO_KI_EMPTIED, state) &&
+	    test_and_clear_bit(BENTO_KI_EMPTIED, state))
+		filemap_flush(inode->i_mapping);
 }
 
 /* ---- fallocate ---- */

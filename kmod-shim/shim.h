@@ -156,6 +156,7 @@ struct bento_disk {
 	bool opened; /* bento_journal_open has been called */
 	bool settled; /* what blocks hold now is not replayed over */
 	bool failed; /* errors=ro or the journal stopped: told once */
+	bool auto_da_alloc; /* what replaces a file is written first */
 	s32 journal_error; /* in the journal until the mount has succeeded */
 };
 
@@ -243,6 +244,7 @@ enum {
 	BENTO_KI_PINNED, /* resident: one extra reference while nlink > 0 */
 	BENTO_KI_COUNTED, /* counted in used_inodes */
 	BENTO_KI_SETTLING, /* bit lock: one task moves its data */
+	BENTO_KI_EMPTIED, /* bento_extents(): written when a writer closes it */
 };
 
 static inline struct bento_super *bento_sb(const struct super_block *sb)
@@ -625,6 +627,11 @@ void bento_map_end(struct inode *inode);
 int bento_extents_resize(bento_idmap *idmap, struct inode *inode,
 			 const struct iattr *ia);
 
+/* auto_da_alloc, data = "extents": before a rename over another file; when a
+ * regular file is closed. */
+int bento_extents_replaces(struct inode *inode);
+void bento_extents_close(struct inode *inode, struct file *file);
+
 /* Resident limit: true and charged, or false (-ENOSPC). inode.c. */
 bool bento_count_inode(struct inode *inode);
 bool bento_charge_bytes(struct bento_super *bs, s64 bytes);
@@ -694,6 +701,8 @@ bool bento_space_again(struct bento_super *bs, s64 r, int *tries);
 /* ---- xattr.c (kmodio) ---- */
 
 extern const struct xattr_handler *const bento_xattr_handlers[];
+/* A mode that an ACL follows, in one transaction: 1 when that is done. */
+int bento_chmod_acl(struct inode *inode, umode_t mode);
 /* listxattr, get_inode_acl (6.1: get_acl), set_acl: for any inode type. */
 void bento_fill_xattr_iops(struct bento_super *bs, struct inode_operations *iops);
 

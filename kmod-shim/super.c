@@ -246,6 +246,7 @@ static int bento_mount_call(struct super_block *sb, struct fs_context *fc)
 	bs->max_bytes = args.max_bytes;
 	bs->max_inodes = args.max_inodes;
 	if (bento_extents(bs)) {
+		bs->disk.auto_da_alloc = !(args.flags & BENTO_MOUNT_NOAUTO_DA_ALLOC);
 		err = bento_disk_mounted(bs, &args);
 		if (err)
 			return err;
@@ -382,7 +383,8 @@ static int bento_reconfigure_call(struct fs_context *fc)
 	struct bento_mount_ctx *ctx = fc->fs_private;
 	struct bento_reconfigure_args args = {
 		.options = bento_bytes(ctx->options, ctx->len),
-		.flags = fc->sb_flags & SB_RDONLY ? BENTO_MOUNT_RDONLY : 0,
+		.flags = (fc->sb_flags & SB_RDONLY ? BENTO_MOUNT_RDONLY : 0) |
+			 (bs->disk.auto_da_alloc ? 0 : BENTO_MOUNT_NOAUTO_DA_ALLOC),
 		.max_bytes = bs->max_bytes,
 		.max_inodes = bs->max_inodes,
 	};
@@ -411,6 +413,7 @@ static int bento_reconfigure_call(struct fs_context *fc)
 	}
 	WRITE_ONCE(bs->max_bytes, args.max_bytes);
 	WRITE_ONCE(bs->max_inodes, args.max_inodes);
+	WRITE_ONCE(bs->disk.auto_da_alloc, !(args.flags & BENTO_MOUNT_NOAUTO_DA_ALLOC));
 	if (options) {
 		spin_lock(&bs->options_lock);
 		swap(options, bs->options);

@@ -236,26 +236,81 @@ static struct posix_acl *bento_read_acl(struct inode *inode, int type, bool rcu)
 	return acl;
 }
 
-static int bento_store_acl(struct inode *inode, struct posix_acl *acl, int type)
+/* With a device the handler has the mode as well: in one transaction if it has a
+ * handler for that, else as chmod's, before the ACL. */
+static int bento_store_value(struct inode *inode, const char *name,
+			     const void *value, size_t size, umode_t mode)
+{
+	struct bento_super *bs = bento_isb(inode);
+	struct bento_set_acl_args args = {
+		.inode = bento_pub(inode),
+		.name = bento_bytes(name, strlen(name)),
+		.value = bento_bytes(value, size),
+		.mode = mode,
+	};
+	int err = 0, tries = 0;
+
+	if (bento_has(bs, BENTO_OP_set_acl)) {
+		do {
+			err = bento_errno(bento_call(bs, set_acl, &args));
+		} while (bento_space_again(bs, err, &tries));
+		return err;
+	}
+	if (mode != inode->i_mode && bento_extents(bs))
+		err = bento_set_mode(inode, mode);
+	if (err)
+		return err;
+	if (value)
+		return bento_set_value(inode, name, value, size, 0);
+	err = bento_remove_value(inode, name);
+	return err == -ENODATA ? 0 : err;
+}
+
+static int bento_store_acl(struct inode *inode, struct posix_acl *acl, int type,
+			   umode_t mode)
 {
 	const char *name = bento_acl_name(type);
-	size_t size;
-	void *value;
+	void *value = NULL;
+	size_t size = 0;
 	int err;
 
-	if (!acl) {
-		err = bento_remove_value(inode, name);
-		return err == -ENODATA ? 0 : err;
+	if (acl) {
+		size = posix_acl_xattr_size(acl->a_count);
+		value = kmalloc(size, GFP_KERNEL);
+		if (!value)
+			return -ENOMEM;
+		err = posix_acl_to_xattr(&init_user_ns, acl, value, size);
+		if (err < 0)
+			goto out;
+		size = err;
 	}
-	size = posix_acl_xattr_size(acl->a_count);
-	value = kmalloc(size, GFP_KERNEL);
-	if (!value)
-		return -ENOMEM;
-	err = posix_acl_to_xattr(&init_user_ns, acl, value, size);
-	if (err >= 0)
-		err = bento_set_value(inode, name, value, err, 0);
+	err = bento_store_value(inode, name, value, size, mode);
+	if (!err)
+		set_cached_acl(inode, type, acl);
+out:
 	kfree(value);
 	return err;
+}
+
+/* chmod of a file with an ACL, where a handler stores both: 1. 0: there is no
+ * such handler or no ACL. */
+int bento_chmod_acl(struct inode *inode, umode_t mode)
+{
+	struct posix_acl *acl;
+	int err;
+
+	if (!bento_has(bento_isb(inode), BENTO_OP_set_acl) || !IS_POSIXACL(inode) ||
+	    S_ISLNK(inode->i_mode))
+		return 0;
+	acl = bento_cached_acl(inode, ACL_TYPE_ACCESS);
+	if (IS_ERR_OR_NULL(acl))
+		return PTR_ERR_OR_ZERO(acl);
+	err = __posix_acl_chmod(&acl, GFP_KERNEL, mode);
+	if (err)
+		return err;
+	err = bento_store_acl(inode, acl, ACL_TYPE_ACCESS, mode);
+	posix_acl_release(acl);
+	return err ?: 1;
 }
 
 static int bento_do_set_acl(bento_idmap *idmap, struct inode *inode,
@@ -272,18 +327,11 @@ static int bento_do_set_acl(bento_idmap *idmap, struct inode *inode,
 		if (err)
 			return err;
 	}
-	if (mode != inode->i_mode && bento_extents(bento_isb(inode))) {
-		/* The handler stores it, as chmod's. */
-		err = bento_set_mode(inode, mode);
-		if (err)
-			return err;
-	}
-	err = bento_store_acl(inode, acl, type);
+	err = bento_store_acl(inode, acl, type, mode);
 	if (err)
 		return err;
 	if (!bento_extents(bento_isb(inode)))
 		inode->i_mode = mode;
-	set_cached_acl(inode, type, acl);
 	bento_touch_ctime(inode);
 	return 0;
 }

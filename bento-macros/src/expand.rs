@@ -236,6 +236,9 @@ pub fn options(input: &OptionsInput, options: &[MountOption]) -> TokenStream {
     let names: Vec<_> = options.iter().map(|option| &option.name).collect();
     let fields: Vec<_> = options.iter().map(|option| option.field).collect();
     let types = options.iter().map(|option| option.ty);
+    let with_off = || options.iter().filter(|option| option.off.is_some());
+    let (off_names, off_fields): (Vec<_>, Vec<_>) = with_off().map(|option| (&option.off, option.field)).unzip();
+    let off_types = with_off().map(|option| option.ty);
     let defaults = options.iter().map(|option| match option.default {
         Some(default) => default.to_token_stream(),
         None => quote!(::core::default::Default::default()),
@@ -243,7 +246,7 @@ pub fn options(input: &OptionsInput, options: &[MountOption]) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl #impl_generics ::bento::options::MountOptions for #ident #type_generics #where_clause {
-            const NAMES: &'static [&'static str] = &[#(#names),*];
+            const NAMES: &'static [&'static str] = &[#(#names,)* #(#off_names),*];
 
             fn defaults() -> Self {
                 #ident { #(#fields: #defaults),* }
@@ -256,6 +259,8 @@ pub fn options(input: &OptionsInput, options: &[MountOption]) -> TokenStream {
             ) -> ::core::result::Result<(), ::bento::options::OptionError> {
                 match name {
                     #(#names => self.#fields = <#types as ::bento::options::OptionValue>::from_option(value)?,)*
+                    #(#off_names if value.is_some() => return ::core::result::Result::Err(::bento::options::OptionError::Unwanted),)*
+                    #(#off_names => self.#off_fields = <#off_types as ::core::convert::From<bool>>::from(false),)*
                     _ => return ::core::result::Result::Err(::bento::options::OptionError::Unknown),
                 }
                 ::core::result::Result::Ok(())

@@ -248,13 +248,20 @@ pub static HANDLERS: &[Row] = &[
         "Sets one; `flags` is 0, 1 (must be new: `EEXIST`) or 2 (must exist: `ENODATA`).",
     )
     .needs(&[("getxattr", "a value that was set could never be read")])
-    .also(&["set_acl", "xattr_set"]),
+    .also(&["xattr_set"]),
     row(
         ATTRIBUTES,
         "fn removexattr(&self, cx: &Context<Self>, inode: &Inode<Self>, name: &Name) -> Result<()>",
         "Removes one, or `ENODATA`.",
     )
     .needs(&[("getxattr", "what is there to remove could never be read")]),
+    row(
+        ATTRIBUTES,
+        "fn set_acl(&self, cx: &Context<Self>, inode: &Inode<Self>, name: &Name, acl: Option<&[u8]>, mode: u32) -> Result<()>",
+        "Stores an ACL, or takes it away, and the mode that goes with it, in one transaction: when one is set, and for a `chmod` of a file that has one. Without this handler they come one after the other, as `setattr` and `setxattr` or `removexattr`. (`data = \"extents\"`)",
+    )
+    .needs(&[("setxattr", "without it there are no ACLs")])
+    .not(NO_DEVICE),
     row(
         ATTRIBUTES,
         "fn fileattr_get(&self, cx: &Context<Self>, inode: &Inode<Self>, attr: &mut FileAttr) -> Result<()>",

@@ -89,7 +89,8 @@ pub fn state(item: TokenStream) -> TokenStream {
 /// }
 /// ```
 ///
-/// Without `default` an option that is not given is its type's `Default`; without `name` it is called like its field.
+/// `off = "nobarrier"` is the bare word that turns an option off again, which takes its type from `false`; whichever is typed
+/// last counts. Without `default` an option that is not given is its type's `Default`; without `name` it is called like its field.
 #[proc_macro_derive(MountOptions, attributes(option))]
 pub fn mount_options(item: TokenStream) -> TokenStream {
     pipeline::mount_options(item.into()).into()

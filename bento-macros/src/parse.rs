@@ -118,6 +118,8 @@ pub struct OptionField {
     pub name: Vec<Key>,
     #[darling(multiple)]
     pub default: Vec<Key>,
+    #[darling(multiple)]
+    pub off: Vec<Key>,
     #[darling(flatten)]
     pub unknown: Rest,
 }

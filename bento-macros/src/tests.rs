@@ -363,9 +363,14 @@ fn options_of_a_mount() {
             #[option(name = "no-atime")]
             no_atime: bool,
             r#type: Option<u32>,
+            #[option(default = true, off = "nobarrier")]
+            barrier: bool,
         }
     )));
-    assert!(text.contains(r#"const NAMES: &'static [&'static str] = &["size", "no-atime", "type"];"#), "{text}");
+    let names = text.split_once("NAMES").and_then(|(_, text)| text.split_once(';')).map_or("", |(names, _)| names);
+    let names: Vec<_> = names.split('"').skip(1).step_by(2).collect();
+    assert_eq!(names, ["size", "no-atime", "type", "barrier", "nobarrier"], "{text}");
+    assert!(text.contains("self.barrier = <bool as ::core::convert::From<bool>>::from("), "{text}");
     assert!(text.contains("size: Size(16 << 20),"), "{text}");
     assert!(text.contains("r#type: ::core::default::Default::default(),"), "{text}");
     assert_eq!(
@@ -379,14 +384,17 @@ fn options_of_a_mount() {
                 c: u32,
                 #[option(default = true)]
                 d: bool,
+                #[option(off = "d")]
+                e: bool,
             }
         ))),
         [
-            "`#[option]` knows no `defualt`; did you mean `default`?\nit takes `default = …` and `name = \"…\"`",
+            "`#[option]` knows no `defualt`; did you mean `default`?\nit takes `default = …`, `name = \"…\"` and `off = \"…\"`",
             "two options are called `a`",
             "`x=y` cannot be typed after `-o`: no blanks, `,`, `=`, quotes or `\\`",
             "`default` needs a value: `default = Size(16 << 20)`",
             "a bare word turns an option on: nothing could turn this one off",
+            "two options are called `d`",
         ]
     );
 }

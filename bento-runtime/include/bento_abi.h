@@ -20,7 +20,7 @@
 #endif
 
 #define BENTO_ABI_MAGIC 0x31544e42u /* "BNT1" */
-#define BENTO_ABI_VERSION 4u
+#define BENTO_ABI_VERSION 5u
 
 #define BENTO_NAME_MAX 255u
 #define BENTO_XATTR_SIZE_MAX 65536u
@@ -39,7 +39,7 @@
 	X(lookup) X(create) X(mkdir) X(mknod) X(symlink) X(link) X(unlink)     \
 	X(rmdir) X(rename) X(tmpfile)                                          \
 	X(get_link) X(setattr) X(getattr) X(permission)                        \
-	X(getxattr) X(listxattr) X(setxattr) X(removexattr)                    \
+	X(getxattr) X(listxattr) X(setxattr) X(removexattr) X(set_acl)         \
 	X(fileattr_get) X(fileattr_set)                                        \
 	X(iterate) X(open) X(release) X(flush) X(fsync)                        \
 	X(read) X(write) X(fallocate) X(ioctl) X(poll) X(seek) X(fadvise)      \
@@ -199,6 +199,9 @@ struct bento_new {
 /* ---- argument blocks, one per shape of call ---- */
 
 #define BENTO_MOUNT_RDONLY 1u
+/* With data = "extents": data that are not on the device yet are not written
+ * before their file replaces another, or because theirs was emptied. */
+#define BENTO_MOUNT_NOAUTO_DA_ALLOC 2u
 
 #define BENTO_WHY_MOUNT 0u /* mount(2) */
 /* A new instance below a live mount: inodes, attributes, pages, journal and
@@ -208,7 +211,7 @@ struct bento_new {
 struct bento_mount_args {
 	struct bento_bytes source;
 	struct bento_bytes options; /* "k=v,k2": generic VFS options removed */
-	uint32_t flags; /* BENTO_MOUNT_*; out: BENTO_MOUNT_RDONLY may be set */
+	uint32_t flags; /* BENTO_MOUNT_*; out: may be set */
 	uint32_t why; /* BENTO_WHY_* */
 	/* out; preset by the shim to these defaults */
 	void *instance;
@@ -250,7 +253,7 @@ struct bento_sync_fs_args {
 
 struct bento_reconfigure_args {
 	struct bento_bytes options;
-	uint32_t flags;
+	uint32_t flags; /* BENTO_MOUNT_*; out: BENTO_MOUNT_NOAUTO_DA_ALLOC */
 	uint32_t pad;
 	/* in: current; out: new limits of a resident mount */
 	uint64_t max_bytes;
@@ -385,6 +388,14 @@ struct bento_setxattr_args {
 struct bento_removexattr_args {
 	struct bento_inode *inode;
 	struct bento_bytes name;
+};
+
+struct bento_set_acl_args {
+	struct bento_inode *inode;
+	struct bento_bytes name; /* "system.posix_acl_access" or "…_default" */
+	struct bento_bytes value; /* as for setxattr; empty: there is none */
+	uint32_t mode; /* what goes with it, S_IFMT included */
+	uint32_t pad;
 };
 
 struct bento_fileattr_args {

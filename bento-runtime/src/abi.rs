@@ -4,7 +4,7 @@
 // Generated from include/bento_abi.h by tests/tests/abi_bindings.rs; do not edit.
 
 pub const BENTO_ABI_MAGIC: u32 = 827608642;
-pub const BENTO_ABI_VERSION: u32 = 4;
+pub const BENTO_ABI_VERSION: u32 = 5;
 pub const BENTO_NAME_MAX: u32 = 255;
 pub const BENTO_XATTR_SIZE_MAX: u32 = 65536;
 pub const BENTO_ROOT_INO: u32 = 1;
@@ -27,6 +27,7 @@ pub const BENTO_ATTR_FLAGS: u32 = 1024;
 pub const BENTO_ATTR_GENERATION: u32 = 2048;
 pub const BENTO_ATTR_PROJECT: u32 = 4096;
 pub const BENTO_MOUNT_RDONLY: u32 = 1;
+pub const BENTO_MOUNT_NOAUTO_DA_ALLOC: u32 = 2;
 pub const BENTO_WHY_MOUNT: u32 = 0;
 pub const BENTO_WHY_RESTART: u32 = 1;
 pub const BENTO_RENAME_NOREPLACE: u32 = 1;
@@ -91,31 +92,32 @@ pub const BENTO_OP_getxattr: bento_op = 26;
 pub const BENTO_OP_listxattr: bento_op = 27;
 pub const BENTO_OP_setxattr: bento_op = 28;
 pub const BENTO_OP_removexattr: bento_op = 29;
-pub const BENTO_OP_fileattr_get: bento_op = 30;
-pub const BENTO_OP_fileattr_set: bento_op = 31;
-pub const BENTO_OP_iterate: bento_op = 32;
-pub const BENTO_OP_open: bento_op = 33;
-pub const BENTO_OP_release: bento_op = 34;
-pub const BENTO_OP_flush: bento_op = 35;
-pub const BENTO_OP_fsync: bento_op = 36;
-pub const BENTO_OP_read: bento_op = 37;
-pub const BENTO_OP_write: bento_op = 38;
-pub const BENTO_OP_fallocate: bento_op = 39;
-pub const BENTO_OP_ioctl: bento_op = 40;
-pub const BENTO_OP_poll: bento_op = 41;
-pub const BENTO_OP_seek: bento_op = 42;
-pub const BENTO_OP_fadvise: bento_op = 43;
-pub const BENTO_OP_get_parent: bento_op = 44;
-pub const BENTO_OP_map_extents: bento_op = 45;
-pub const BENTO_OP_allocate_extents: bento_op = 46;
-pub const BENTO_OP_convert_extents: bento_op = 47;
-pub const BENTO_OP_save: bento_op = 48;
-pub const BENTO_OP_load: bento_op = 49;
-pub const BENTO_OP_drop_instance: bento_op = 50;
-pub const BENTO_OP_save_inode: bento_op = 51;
-pub const BENTO_OP_migrate_inode: bento_op = 52;
-pub const BENTO_OP_drop_inode: bento_op = 53;
-pub const BENTO_OP_COUNT: bento_op = 54;
+pub const BENTO_OP_set_acl: bento_op = 30;
+pub const BENTO_OP_fileattr_get: bento_op = 31;
+pub const BENTO_OP_fileattr_set: bento_op = 32;
+pub const BENTO_OP_iterate: bento_op = 33;
+pub const BENTO_OP_open: bento_op = 34;
+pub const BENTO_OP_release: bento_op = 35;
+pub const BENTO_OP_flush: bento_op = 36;
+pub const BENTO_OP_fsync: bento_op = 37;
+pub const BENTO_OP_read: bento_op = 38;
+pub const BENTO_OP_write: bento_op = 39;
+pub const BENTO_OP_fallocate: bento_op = 40;
+pub const BENTO_OP_ioctl: bento_op = 41;
+pub const BENTO_OP_poll: bento_op = 42;
+pub const BENTO_OP_seek: bento_op = 43;
+pub const BENTO_OP_fadvise: bento_op = 44;
+pub const BENTO_OP_get_parent: bento_op = 45;
+pub const BENTO_OP_map_extents: bento_op = 46;
+pub const BENTO_OP_allocate_extents: bento_op = 47;
+pub const BENTO_OP_convert_extents: bento_op = 48;
+pub const BENTO_OP_save: bento_op = 49;
+pub const BENTO_OP_load: bento_op = 50;
+pub const BENTO_OP_drop_instance: bento_op = 51;
+pub const BENTO_OP_save_inode: bento_op = 52;
+pub const BENTO_OP_migrate_inode: bento_op = 53;
+pub const BENTO_OP_drop_inode: bento_op = 54;
+pub const BENTO_OP_COUNT: bento_op = 55;
 pub type bento_op = core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug)]
@@ -1027,6 +1029,39 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct bento_set_acl_args {
+    pub inode: *mut bento_inode,
+    pub name: bento_bytes,
+    pub value: bento_bytes,
+    pub mode: u32,
+    pub pad: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of bento_set_acl_args",
+    ][::core::mem::size_of::<bento_set_acl_args>() - 48usize];
+    [
+        "Alignment of bento_set_acl_args",
+    ][::core::mem::align_of::<bento_set_acl_args>() - 8usize];
+    [
+        "Offset of field: bento_set_acl_args::inode",
+    ][::core::mem::offset_of!(bento_set_acl_args, inode) - 0usize];
+    [
+        "Offset of field: bento_set_acl_args::name",
+    ][::core::mem::offset_of!(bento_set_acl_args, name) - 8usize];
+    [
+        "Offset of field: bento_set_acl_args::value",
+    ][::core::mem::offset_of!(bento_set_acl_args, value) - 24usize];
+    [
+        "Offset of field: bento_set_acl_args::mode",
+    ][::core::mem::offset_of!(bento_set_acl_args, mode) - 40usize];
+    [
+        "Offset of field: bento_set_acl_args::pad",
+    ][::core::mem::offset_of!(bento_set_acl_args, pad) - 44usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct bento_fileattr_args {
     pub inode: *mut bento_inode,
     pub flags: u32,
@@ -1570,6 +1605,9 @@ pub struct bento_ops {
             args: *mut bento_removexattr_args,
         ) -> i64,
     >,
+    pub set_acl: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_set_acl_args) -> i64,
+    >,
     pub fileattr_get: ::core::option::Option<
         unsafe extern "C" fn(
             call: *mut bento_call,
@@ -1663,7 +1701,7 @@ pub struct bento_ops {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_ops"][::core::mem::size_of::<bento_ops>() - 1064usize];
+    ["Size of bento_ops"][::core::mem::size_of::<bento_ops>() - 1072usize];
     ["Alignment of bento_ops"][::core::mem::align_of::<bento_ops>() - 8usize];
     [
         "Offset of field: bento_ops::size",
@@ -1804,77 +1842,80 @@ const _: () = {
         "Offset of field: bento_ops::removexattr",
     ][::core::mem::offset_of!(bento_ops, removexattr) - 864usize];
     [
+        "Offset of field: bento_ops::set_acl",
+    ][::core::mem::offset_of!(bento_ops, set_acl) - 872usize];
+    [
         "Offset of field: bento_ops::fileattr_get",
-    ][::core::mem::offset_of!(bento_ops, fileattr_get) - 872usize];
+    ][::core::mem::offset_of!(bento_ops, fileattr_get) - 880usize];
     [
         "Offset of field: bento_ops::fileattr_set",
-    ][::core::mem::offset_of!(bento_ops, fileattr_set) - 880usize];
+    ][::core::mem::offset_of!(bento_ops, fileattr_set) - 888usize];
     [
         "Offset of field: bento_ops::iterate",
-    ][::core::mem::offset_of!(bento_ops, iterate) - 888usize];
+    ][::core::mem::offset_of!(bento_ops, iterate) - 896usize];
     [
         "Offset of field: bento_ops::open",
-    ][::core::mem::offset_of!(bento_ops, open) - 896usize];
+    ][::core::mem::offset_of!(bento_ops, open) - 904usize];
     [
         "Offset of field: bento_ops::release",
-    ][::core::mem::offset_of!(bento_ops, release) - 904usize];
+    ][::core::mem::offset_of!(bento_ops, release) - 912usize];
     [
         "Offset of field: bento_ops::flush",
-    ][::core::mem::offset_of!(bento_ops, flush) - 912usize];
+    ][::core::mem::offset_of!(bento_ops, flush) - 920usize];
     [
         "Offset of field: bento_ops::fsync",
-    ][::core::mem::offset_of!(bento_ops, fsync) - 920usize];
+    ][::core::mem::offset_of!(bento_ops, fsync) - 928usize];
     [
         "Offset of field: bento_ops::read",
-    ][::core::mem::offset_of!(bento_ops, read) - 928usize];
+    ][::core::mem::offset_of!(bento_ops, read) - 936usize];
     [
         "Offset of field: bento_ops::write",
-    ][::core::mem::offset_of!(bento_ops, write) - 936usize];
+    ][::core::mem::offset_of!(bento_ops, write) - 944usize];
     [
         "Offset of field: bento_ops::fallocate",
-    ][::core::mem::offset_of!(bento_ops, fallocate) - 944usize];
+    ][::core::mem::offset_of!(bento_ops, fallocate) - 952usize];
     [
         "Offset of field: bento_ops::ioctl",
-    ][::core::mem::offset_of!(bento_ops, ioctl) - 952usize];
+    ][::core::mem::offset_of!(bento_ops, ioctl) - 960usize];
     [
         "Offset of field: bento_ops::poll",
-    ][::core::mem::offset_of!(bento_ops, poll) - 960usize];
+    ][::core::mem::offset_of!(bento_ops, poll) - 968usize];
     [
         "Offset of field: bento_ops::seek",
-    ][::core::mem::offset_of!(bento_ops, seek) - 968usize];
+    ][::core::mem::offset_of!(bento_ops, seek) - 976usize];
     [
         "Offset of field: bento_ops::fadvise",
-    ][::core::mem::offset_of!(bento_ops, fadvise) - 976usize];
+    ][::core::mem::offset_of!(bento_ops, fadvise) - 984usize];
     [
         "Offset of field: bento_ops::get_parent",
-    ][::core::mem::offset_of!(bento_ops, get_parent) - 984usize];
+    ][::core::mem::offset_of!(bento_ops, get_parent) - 992usize];
     [
         "Offset of field: bento_ops::map_extents",
-    ][::core::mem::offset_of!(bento_ops, map_extents) - 992usize];
+    ][::core::mem::offset_of!(bento_ops, map_extents) - 1000usize];
     [
         "Offset of field: bento_ops::allocate_extents",
-    ][::core::mem::offset_of!(bento_ops, allocate_extents) - 1000usize];
+    ][::core::mem::offset_of!(bento_ops, allocate_extents) - 1008usize];
     [
         "Offset of field: bento_ops::convert_extents",
-    ][::core::mem::offset_of!(bento_ops, convert_extents) - 1008usize];
+    ][::core::mem::offset_of!(bento_ops, convert_extents) - 1016usize];
     [
         "Offset of field: bento_ops::save",
-    ][::core::mem::offset_of!(bento_ops, save) - 1016usize];
+    ][::core::mem::offset_of!(bento_ops, save) - 1024usize];
     [
         "Offset of field: bento_ops::load",
-    ][::core::mem::offset_of!(bento_ops, load) - 1024usize];
+    ][::core::mem::offset_of!(bento_ops, load) - 1032usize];
     [
         "Offset of field: bento_ops::drop_instance",
-    ][::core::mem::offset_of!(bento_ops, drop_instance) - 1032usize];
+    ][::core::mem::offset_of!(bento_ops, drop_instance) - 1040usize];
     [
         "Offset of field: bento_ops::save_inode",
-    ][::core::mem::offset_of!(bento_ops, save_inode) - 1040usize];
+    ][::core::mem::offset_of!(bento_ops, save_inode) - 1048usize];
     [
         "Offset of field: bento_ops::migrate_inode",
-    ][::core::mem::offset_of!(bento_ops, migrate_inode) - 1048usize];
+    ][::core::mem::offset_of!(bento_ops, migrate_inode) - 1056usize];
     [
         "Offset of field: bento_ops::drop_inode",
-    ][::core::mem::offset_of!(bento_ops, drop_inode) - 1056usize];
+    ][::core::mem::offset_of!(bento_ops, drop_inode) - 1064usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
     note = "write `#[derive(MountOptions)]` above `struct {Self}`"
 )]
 pub trait MountOptions: Sized {
-    /// Every option's name, in the order of the fields.
+    /// Every option's name, in the order of the fields; then the words that turn one off.
     const NAMES: &'static [&'static str];
 
     /// The values of a mount without options.

@@ -22,6 +22,10 @@ same "the mask is in the mode" 660 "$(stat -c %a file)"
 same "the named user reads" secret "$(setpriv --reuid 1234 --regid 1 --clear-groups cat file)"
 refuse "and does not write" "ermission denied" setpriv --reuid 1234 --regid 1 --clear-groups sh -c 'echo > file'
 refuse "another user does not read" "ermission denied" setpriv --reuid 1235 --regid 1 --clear-groups cat file
+check "chmod" chmod 4750 file
+same "sets the mask, and the rest of the mode" "4750 mask::r-x" "$(stat -c %a file) $(getfacl -c file | grep mask)"
+check "an ACL that says no more than a mode" setfacl --set u::rw,g::r,o::- file
+same "is a mode" "4640 0" "$(stat -c %a file) $(getfacl -c file | grep -c mask)"
 check "a default ACL" setfacl -d -m u:1234:rwx,o::- .
 mkdir sub && touch sub/file
 same "is inherited by directories" 2 "$(getfacl -c sub | grep -c 'user:1234:rwx')"

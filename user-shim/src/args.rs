@@ -38,7 +38,8 @@ args! {
     bento_freeze_args {} bento_load_inode_args { inode } bento_inode_args { inode } bento_lookup_args { dir }
     bento_entry_args { dir inode } bento_get_link_args { inode } bento_setattr_args { inode }
     bento_getattr_args { inode } bento_getxattr_args { inode } bento_listxattr_args { inode }
-    bento_setxattr_args { inode } bento_removexattr_args { inode } bento_fileattr_args { inode }
+    bento_setxattr_args { inode } bento_removexattr_args { inode } bento_set_acl_args { inode }
+    bento_fileattr_args { inode }
     bento_iterate_args { dir } bento_read_args { inode } bento_write_args { inode } bento_ioctl_args { inode }
     bento_save_args {} bento_load_args {} bento_drop_instance_args {} bento_save_inode_args {}
     bento_migrate_inode_args {} bento_drop_inode_args {}

@@ -80,6 +80,10 @@ impl Inode {
         let times = abi::BENTO_ATTR_ATIME | abi::BENTO_ATTR_MTIME | abi::BENTO_ATTR_CTIME;
         let later = sb.is_extents() && valid & !times == 0 && sb.has(Op::write_inode);
         let asked = sb.has(Op::setattr) && !later;
+        let chmod = valid == abi::BENTO_ATTR_MODE | abi::BENTO_ATTR_CTIME;
+        if chmod && sb.has(Op::set_acl) && self.chmod_acl(caller, attr.mode)? {
+            return Ok(());
+        }
         if asked {
             let mut args = abi::bento_setattr_args { inode: self.as_raw(), attr: &attr, valid, pad: 0 };
             let done = sb.invoke(Op::setattr, |ops| ops.setattr, caller, &mut args);
@@ -102,7 +106,7 @@ impl Inode {
             });
         }
         if valid & abi::BENTO_ATTR_MODE != 0 {
-            self.chmod_acl(caller)?;
+            self.chmod_acl(caller, self.mode())?;
         }
         Ok(())
     }

@@ -154,7 +154,7 @@ fn absent(op: Op) -> Result<i64> {
         Op::lookup | Op::iterate => Errno::ENOTDIR,
         Op::create | Op::permission => Errno::EACCES,
         Op::mkdir | Op::mknod | Op::symlink | Op::link | Op::unlink | Op::rmdir | Op::rename => Errno::EPERM,
-        Op::tmpfile | Op::getxattr | Op::listxattr | Op::setxattr | Op::removexattr => Errno::EOPNOTSUPP,
+        Op::tmpfile | Op::getxattr | Op::listxattr | Op::setxattr | Op::removexattr | Op::set_acl => Errno::EOPNOTSUPP,
         Op::get_link | Op::read | Op::write | Op::reconfigure => Errno::EINVAL,
         Op::fileattr_get | Op::fileattr_set | Op::ioctl => Errno::ENOTTY,
         Op::get_parent => Errno::ESTALE,

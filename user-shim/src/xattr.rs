@@ -193,15 +193,30 @@ impl Inode {
         Ok(acl)
     }
 
-    fn store_acl(&self, caller: &Caller, acl: Option<&Acl>, default: bool) -> Result<()> {
+    /// With a device the handler has the mode as well: in one transaction if it has a handler for that, else as chmod's,
+    /// before the ACL.
+    fn store_acl(&self, caller: &Caller, acl: Option<Acl>, default: bool, mode: u32) -> Result<()> {
+        let sb = self.sb();
         let name = if default { acl::DEFAULT } else { acl::ACCESS };
-        match acl {
-            Some(acl) => self.set_value(caller, name, &acl.to_value(), 0),
-            None => match self.remove_value(caller, name) {
-                Err(Errno::ENODATA) => Ok(()),
-                result => result,
-            },
+        let value = acl.as_ref().map_or(Vec::new(), Acl::to_value);
+        if sb.has(Op::set_acl) {
+            let (inode, name) = (self.as_raw(), bytes(name));
+            let mut args = abi::bento_set_acl_args { inode, name, value: bytes(&value), mode, pad: 0 };
+            sb.with_space(|| sb.invoke(Op::set_acl, |ops| ops.set_acl, caller, &mut args).map(drop))?;
+        } else {
+            if sb.is_extents() && mode != self.mode() {
+                self.store_mode(caller, mode)?;
+            }
+            match &acl {
+                Some(_) => self.set_value(caller, name, &value, 0)?,
+                None => match self.remove_value(caller, name) {
+                    Err(Errno::ENODATA) => {}
+                    result => result?,
+                },
+            }
         }
+        self.cache_acl(default, acl);
+        Ok(())
     }
 
     /// Sets or removes an ACL; the mode follows an access ACL.
@@ -226,14 +241,11 @@ impl Inode {
                 kept = None;
             }
         }
-        self.store_acl(caller, kept.as_ref(), default)?;
-        let now = sb.now();
+        self.store_acl(caller, kept, default, mode)?;
         if !sb.is_extents() {
+            let now = sb.now();
             self.change(|attr| (attr.mode, attr.ctime) = (mode, now));
-        } else if mode != attr.mode {
-            self.store_mode(caller, mode)?;
         }
-        self.cache_acl(default, kept);
         Ok(())
     }
 
@@ -250,15 +262,15 @@ impl Inode {
         sb.invoke(Op::setattr, |ops| ops.setattr, caller, &mut args).map(drop)
     }
 
-    /// After a `chmod`: the entries of the access ACL that the mode shows.
-    pub fn chmod_acl(&self, caller: &Caller) -> Result<()> {
+    /// After a `chmod`, or instead of it where a handler stores both: the entries of the access ACL that the mode shows.
+    /// Whether there is one.
+    pub fn chmod_acl(&self, caller: &Caller, mode: u32) -> Result<bool> {
         if !self.sb().has(Op::setxattr) || self.is_symlink() {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(mut acl) = self.acl(false)? else { return Ok(()) };
-        acl.chmod(self.mode());
-        self.store_acl(caller, Some(&acl), false)?;
-        self.cache_acl(false, Some(acl));
-        Ok(())
+        let Some(mut acl) = self.acl(false)? else { return Ok(false) };
+        acl.chmod(mode);
+        self.store_acl(caller, Some(acl), false, mode)?;
+        Ok(true)
     }
 }

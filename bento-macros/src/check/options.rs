@@ -17,6 +17,8 @@ pub struct MountOption<'a> {
     pub field: &'a Ident,
     pub ty: &'a Type,
     pub name: String,
+    /// The bare word that turns it off.
+    pub off: Option<String>,
     pub default: Option<&'a Expr>,
 }
 
@@ -27,16 +29,23 @@ pub fn options<'a>(input: &'a OptionsInput, errors: &mut Errors) -> Vec<MountOpt
         let Some(ident) = &field.ident else { continue };
         unknown(field, errors);
         let key = once("name", &field.name, errors);
-        let name = key.and_then(|key| name(key, errors)).unwrap_or_else(|| ident.unraw().to_string());
-        if !taken.insert(name.clone()) {
-            let message = format!("two options are called `{name}`");
-            match key {
-                Some(key) => errors.at(place(key), message),
-                None => errors.at(ident, message),
+        let name = key.and_then(|key| typed("name", key, errors)).unwrap_or_else(|| ident.unraw().to_string());
+        let off_key = once("off", &field.off, errors);
+        let off = off_key.and_then(|key| typed("off", key, errors));
+        for (word, key) in [(Some(&name), key), (off.as_ref(), off_key)] {
+            if let Some(word) = word
+                && !taken.insert(word.clone())
+            {
+                let message = format!("two options are called `{word}`");
+                match key {
+                    Some(key) => errors.at(place(key), message),
+                    None => errors.at(ident, message),
+                }
             }
         }
-        let default = once("default", &field.default, errors).and_then(|key| default(key, &field.ty, errors));
-        options.push(MountOption { field: ident, ty: &field.ty, name, default });
+        let stays = off_key.is_none();
+        let default = once("default", &field.default, errors).and_then(|key| default(key, &field.ty, stays, errors));
+        options.push(MountOption { field: ident, ty: &field.ty, name, off, default });
     }
     options
 }
@@ -44,14 +53,18 @@ pub fn options<'a>(input: &'a OptionsInput, errors: &mut Errors) -> Vec<MountOpt
 fn unknown(field: &OptionField, errors: &mut Errors) {
     for stray in &field.unknown.0 {
         let word = word(stray).unwrap_or_default();
-        let near = did_you_mean(&word, ["name", "default"]);
-        errors.at(stray, format!("`#[option]` knows no `{word}`{near}\nit takes `default = …` and `name = \"…\"`"));
+        let near = did_you_mean(&word, ["name", "default", "off"]);
+        errors.at(
+            stray,
+            format!("`#[option]` knows no `{word}`{near}\nit takes `default = …`, `name = \"…\"` and `off = \"…\"`"),
+        );
     }
 }
 
-fn name(key: &Key, errors: &mut Errors) -> Option<String> {
+/// A word for after `-o`.
+fn typed(what: &str, key: &Key, errors: &mut Errors) -> Option<String> {
     let Some(literal) = string(key) else {
-        errors.at(place(key), "`name` is a string: `name = \"size\"`");
+        errors.at(place(key), format!("`{what}` is a string: `{what} = \"size\"`"));
         return None;
     };
     let name = literal.value();
@@ -62,13 +75,14 @@ fn name(key: &Key, errors: &mut Errors) -> Option<String> {
     Some(name)
 }
 
-fn default<'a>(key: &'a Key, ty: &Type, errors: &mut Errors) -> Option<&'a Expr> {
+/// `stays`: no word turns it off.
+fn default<'a>(key: &'a Key, ty: &Type, stays: bool, errors: &mut Errors) -> Option<&'a Expr> {
     let Some(value) = key.value() else {
         errors.at(&key.0, "`default` needs a value: `default = Size(16 << 20)`");
         return None;
     };
     let is_bool = matches!(ty, Type::Path(ty) if ty.path.is_ident("bool"));
-    if is_bool && matches!(value, Expr::Lit(ExprLit { lit: Lit::Bool(literal), .. }) if literal.value) {
+    if is_bool && stays && matches!(value, Expr::Lit(ExprLit { lit: Lit::Bool(literal), .. }) if literal.value) {
         errors.at(value, "a bare word turns an option on: nothing could turn this one off");
     }
     Some(value)

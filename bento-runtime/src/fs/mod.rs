@@ -126,7 +126,7 @@ ops! {
     mount unmount statfs sync_fs reconfigure freeze thaw recover
     load_inode write_inode evict_inode forget_inode
     lookup create mkdir mknod symlink link unlink rmdir rename tmpfile
-    get_link setattr getattr permission getxattr listxattr setxattr removexattr fileattr_get fileattr_set
+    get_link setattr getattr permission getxattr listxattr setxattr removexattr set_acl fileattr_get fileattr_set
     iterate open release flush fsync read write fallocate ioctl poll seek fadvise get_parent
     map_extents allocate_extents convert_extents
     ; save load drop_instance save_inode migrate_inode drop_inode
@@ -312,6 +312,18 @@ pub trait FileSystem: Declared + Handlers + Sized + Send + Sync + 'static {
 
     /// Removes one, or `ENODATA`.
     fn removexattr(&self, cx: &Context<Self>, inode: &Inode<Self>, name: &Name) -> Result<()> {
+        absent()
+    }
+
+    /// Stores an ACL, or takes it away, and the mode that goes with it, in one transaction: when one is set, and for a `chmod` of a file that has one. Without this handler they come one after the other, as `setattr` and `setxattr` or `removexattr`. (`data = "extents"`)
+    fn set_acl(
+        &self,
+        cx: &Context<Self>,
+        inode: &Inode<Self>,
+        name: &Name,
+        acl: Option<&[u8]>,
+        mode: u32,
+    ) -> Result<()> {
         absent()
     }
 

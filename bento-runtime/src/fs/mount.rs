@@ -171,6 +171,12 @@ impl<'call> MountContext<'call> {
         self.set(|args| args.name_max = bytes);
     }
 
+    /// Files that replace others are whole (`data = "extents"`, ext4's `auto_da_alloc`; true unless set): before a rename over
+    /// a file the data of the other are written, and those of a file that was emptied when it is closed.
+    pub fn set_auto_da_alloc(&self, on: bool) {
+        self.set(|args| args.flags = with_auto_da_alloc(args.flags, on));
+    }
+
     pub(super) fn as_raw(&self) -> *mut abi::bento_call {
         self.call
     }
@@ -256,9 +262,21 @@ impl<'call> Reconfigure<'call> {
         parse(self.call, unsafe { crate::thunk::bytes(self.args.options) })
     }
 
+    /// As [`MountContext::set_auto_da_alloc`]; unless set it stays as it is.
+    pub fn set_auto_da_alloc(&mut self, on: bool) {
+        self.args.flags = with_auto_da_alloc(self.args.flags, on);
+    }
+
     /// New limits of a resident mount; 0 = none.
     pub fn set_limits(&mut self, bytes: u64, inodes: u64) {
         (self.args.max_bytes, self.args.max_inodes) = (bytes, inodes);
+    }
+}
+
+fn with_auto_da_alloc(flags: u32, on: bool) -> u32 {
+    match on {
+        true => flags & !abi::BENTO_MOUNT_NOAUTO_DA_ALLOC,
+        false => flags | abi::BENTO_MOUNT_NOAUTO_DA_ALLOC,
     }
 }
 

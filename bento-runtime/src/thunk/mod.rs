@@ -75,7 +75,7 @@ impl<F: FileSystem> Table<F> {
         mount: statfs sync_fs reconfigure freeze thaw recover;
         inode: write_inode evict_inode get_link setattr getattr permission fileattr_get fileattr_set;
         dir: lookup create mkdir mknod symlink link unlink rmdir rename tmpfile iterate get_parent;
-        xattr: getxattr listxattr setxattr removexattr;
+        xattr: getxattr listxattr setxattr removexattr set_acl;
         file: open release flush fsync read write fallocate ioctl poll seek fadvise
             map_extents allocate_extents convert_extents;
     };

@@ -67,3 +67,18 @@ pub(super) unsafe extern "C" fn removexattr<F: FileSystem>(
         })
     }
 }
+
+pub(super) unsafe extern "C" fn set_acl<F: FileSystem>(
+    call: *mut abi::bento_call,
+    args: *mut abi::bento_set_acl_args,
+) -> i64 {
+    // SAFETY: SAFETY.md C1, C4, C5.
+    unsafe {
+        enter::<F>(call, |fs, cx| {
+            let args = &*args;
+            let value = bytes(args.value);
+            let acl = if value.is_empty() { None } else { Some(value) };
+            fs.set_acl(cx, Inode::resolve(call, args.inode)?, Name::new(bytes(args.name)), acl, args.mode).map(|()| 0)
+        })
+    }
+}

@@ -165,6 +165,11 @@ pub fn full(place: &Place, stage: &Stage) -> Result<Tally> {
     run(place, stage, &on(place, stage, &kernel, "full")?)
 }
 
+pub fn replace(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    run(place, stage, &on(place, stage, &kernel, "replace")?)
+}
+
 pub fn journal(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let mut spec = limited(spec(place, &kernel, &["journalfs"], "journal")?, stage);

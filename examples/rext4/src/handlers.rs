@@ -121,6 +121,17 @@ impl FileSystem for Rext4 {
         xattr::removexattr(self, cx, inode, name)
     }
 
+    fn set_acl(
+        &self,
+        cx: &Context<Self>,
+        inode: &Inode<Self>,
+        name: &Name,
+        acl: Option<&[u8]>,
+        mode: u32,
+    ) -> Result<()> {
+        xattr::set_acl(self, cx, inode, name, acl, mode)
+    }
+
     fn setattr(&self, cx: &Context<Self>, inode: &Inode<Self>, change: &SetAttr) -> Result<()> {
         node::setattr(self, cx, inode, change)
     }

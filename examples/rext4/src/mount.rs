@@ -26,6 +26,12 @@ impl OptionValue for Switch {
     }
 }
 
+impl From<bool> for Switch {
+    fn from(on: bool) -> Switch {
+        Switch(on)
+    }
+}
+
 /// What ext4 has, as far as it makes sense here. Those that only name what is done anyway are taken and not looked at.
 #[derive(MountOptions)]
 #[allow(dead_code)]
@@ -39,9 +45,8 @@ struct Options {
     /// Seconds.
     #[option(default = 0)]
     commit: u32,
-    #[option(default = Switch(true))]
+    #[option(default = Switch(true), off = "nobarrier")]
     barrier: Switch,
-    nobarrier: bool,
     /// Of a copy of the superblock, in units of 1 KiB.
     #[option(default = 1)]
     sb: u64,
@@ -56,6 +61,9 @@ struct Options {
     user_xattr: bool,
     acl: bool,
     delalloc: bool,
+    /// A file that replaces another is never empty after a crash, whether it was synced or not.
+    #[option(default = Switch(true), off = "noauto_da_alloc")]
+    auto_da_alloc: Switch,
     journal_checksum: bool,
     nojournal_checksum: bool,
     noinit_itable: bool,
@@ -239,6 +247,7 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
     cx.set_time_granularity(granularity);
     cx.set_time_range(-0x8000_0000, last);
     cx.set_max_file_size(fs.max_file_size());
+    cx.set_auto_da_alloc(options.auto_da_alloc.0);
     let margin = if fs.sb.has_incompat(incompat::EXTENTS) { (fs.sb.blocks / 50).min(4096) } else { 0 };
     let block = fs.super_block(device)?;
     let owner = |option: Option<u32>, offset| match option {
@@ -295,7 +304,7 @@ impl Rext4 {
             runs: &runs,
             wide: self.sb.has_incompat(incompat::BIT64),
             checksums: self.sb.checksums(),
-            barrier: options.barrier.0 && !options.nobarrier,
+            barrier: options.barrier.0,
             discard: false,
             commit_interval: options.commit,
         });
@@ -501,7 +510,7 @@ impl Rext4 {
         }
     }
 
-    pub fn reconfigure(&self, device: Device<'_>, change: &Reconfigure) -> Result<()> {
+    pub fn reconfigure(&self, device: Device<'_>, change: &mut Reconfigure) -> Result<()> {
         let options: Options = change.options()?;
         if let Some(wrong) = options.wrong() {
             device.error(format_args!("{wrong}"));
@@ -529,6 +538,7 @@ impl Rext4 {
         self.settings.on_error.store(options.on_error(stored), Ordering::Relaxed);
         self.settings.minixdf.store(options.minixdf, Ordering::Relaxed);
         self.zones.check_mappings(options.block_validity());
+        change.set_auto_da_alloc(options.auto_da_alloc.0);
         Ok(())
     }
 

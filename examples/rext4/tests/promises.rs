@@ -123,27 +123,28 @@ fn every_crash_is_survived() {
     }
 }
 
-/// Write anew, fsync, rename over the old one, fsync the directory: how programs replace a file.
-#[test]
-fn a_file_that_is_renamed_over_is_the_old_one_or_the_new_one() {
-    const STEPS: u64 = 16;
+const VERSIONS: u64 = 16;
+
+/// The journal commits, whatever is in it of other files.
+fn commit(fs: &Harness) {
+    let file = fs.open("/other", flags::READ_WRITE).unwrap();
+    file.write_all_at(b"o", 0).unwrap();
+    file.fsync().unwrap();
+}
+
+/// What every crash leaves of "/d/target", which `step` gives a new version each time, with the last mark before it. The
+/// disk is sound.
+fn versions(name: &str, step: impl Fn(&Harness, &SimDisk, u64), judge: impl Fn(Result<Vec<u8>, Errno>, u64, &str)) {
     for kind in KINDS {
-        let made = Image::new("rename-over", 8, kind);
+        let made = Image::new(name, 8, kind);
         let disk = SimDisk::new(std::fs::read(&made.path).unwrap());
         disk.set_sector(1024);
         let fs = Harness::mount_disk::<Rext4>(disk.clone(), "").unwrap();
         fs.mkdir("/d", 0o755).unwrap();
+        fs.create("/other", 0o644).unwrap();
         fs.sync().unwrap();
         disk.forget_history();
-        for step in 1..=STEPS {
-            let new = fs.create("/d/new", 0o644).unwrap();
-            new.write_all_at(&bytes(size(step), step), 0).unwrap();
-            new.fsync().unwrap();
-            new.close().unwrap();
-            fs.rename("/d/new", "/d/target").unwrap();
-            fs.open("/d", flags::READ_ONLY).unwrap().fsync().unwrap();
-            disk.mark(step);
-        }
+        (1..=VERSIONS).for_each(|at| step(&fs, &disk, at));
         fs.unmount().unwrap();
         let mut states = 0;
         for state in disk.crash_states(17, 3) {
@@ -151,14 +152,7 @@ fn a_file_that_is_renamed_over_is_the_old_one_or_the_new_one() {
             let image = Memory::new(state.image.clone());
             let fs = Harness::mount_disk::<Rext4>(image.clone(), "")
                 .unwrap_or_else(|error| panic!("{kind:?}: {error}: {state:?}"));
-            match fs.read_file("/d/target") {
-                Ok(found) => {
-                    let version = (1..=STEPS).find(|step| found == bytes(size(*step), *step));
-                    let one = version.is_some_and(|version| (state.mark..=state.mark + 1).contains(&version));
-                    assert!(one, "{kind:?}: version {version:?}, {} bytes: {state:?}", found.len());
-                }
-                Err(error) => assert_eq!((error, state.mark), (Errno::ENOENT, 0), "{kind:?}: {state:?}"),
-            }
+            judge(fs.read_file("/d/target"), state.mark, &format!("{kind:?}: {state:?}"));
             fs.unmount().unwrap();
             image.save(&made.path).unwrap();
             let (code, said) = e2fsck(&["-fn"], &made.path);
@@ -167,6 +161,99 @@ fn a_file_that_is_renamed_over_is_the_old_one_or_the_new_one() {
         println!("{kind:?}: {states} states");
         assert!(states > 60, "{states}");
     }
+}
+
+fn version(found: &[u8]) -> Option<u64> {
+    (1..=VERSIONS).find(|step| found == bytes(size(*step), *step))
+}
+
+/// Write anew, fsync, rename over the old one, fsync the directory: how programs replace a file.
+#[test]
+fn a_file_that_is_renamed_over_is_the_old_one_or_the_new_one() {
+    let step = |fs: &Harness, disk: &SimDisk, step| {
+        let new = fs.create("/d/new", 0o644).unwrap();
+        new.write_all_at(&bytes(size(step), step), 0).unwrap();
+        new.fsync().unwrap();
+        new.close().unwrap();
+        fs.rename("/d/new", "/d/target").unwrap();
+        fs.open("/d", flags::READ_ONLY).unwrap().fsync().unwrap();
+        disk.mark(step);
+    };
+    versions("rename-over", step, |found, mark, what| match found {
+        Ok(found) => {
+            let version = version(&found);
+            let one = version.is_some_and(|version| (mark..=mark + 1).contains(&version));
+            assert!(one, "version {version:?}, {} bytes: {what}", found.len());
+        }
+        Err(error) => assert_eq!((error, mark), (Errno::ENOENT, 0), "{what}"),
+    });
+}
+
+/// The same without any fsync of it (`auto_da_alloc`), wherever the journal commits: never empty, never in part. In user
+/// space bytes go to the device when they are written, so that is so whatever the option says.
+#[test]
+fn a_file_that_is_renamed_over_and_not_synced_is_whole() {
+    let step = |fs: &Harness, disk: &SimDisk, step| {
+        let contents = bytes(size(step), step);
+        let (first, rest) = contents.split_at(contents.len() * 2 / 3);
+        let new = fs.create("/d/new", 0o644).unwrap();
+        new.write_all_at(first, 0).unwrap();
+        if step % 4 == 0 {
+            commit(fs);
+        }
+        // Its first bytes share a block with the last ones of what is there.
+        new.write_all_at(rest, first.len() as u64).unwrap();
+        new.close().unwrap();
+        if step % 4 == 1 {
+            commit(fs);
+        }
+        fs.rename("/d/new", "/d/target").unwrap();
+        if step % 4 != 3 {
+            commit(fs);
+            disk.mark(step);
+        }
+    };
+    versions("rename-over-unsynced", step, |found, mark, what| match found {
+        Ok(found) => {
+            let version = version(&found);
+            let one = version.is_some_and(|version| (mark..=mark + 2).contains(&version));
+            assert!(one, "version {version:?}, {} bytes: {what}", found.len());
+        }
+        Err(error) => assert_eq!((error, mark), (Errno::ENOENT, 0), "{what}"),
+    });
+}
+
+/// Emptied and written anew without fsync: from the first commit after it is closed on it has the new bytes. Between that
+/// of the truncation and that one it may be empty, or have the first of them.
+#[test]
+fn a_file_that_is_rewritten_and_not_synced_is_whole_once_it_is_closed() {
+    let step = |fs: &Harness, disk: &SimDisk, step| {
+        let file = match step {
+            1 => fs.create("/d/target", 0o644).unwrap(),
+            _ => fs.open("/d/target", flags::READ_WRITE | flags::TRUNCATE).unwrap(),
+        };
+        if step % 3 == 0 {
+            commit(fs);
+        }
+        file.write_all_at(&bytes(size(step), step), 0).unwrap();
+        if step % 3 == 1 {
+            commit(fs);
+        }
+        file.close().unwrap();
+        if step % 4 != 3 {
+            commit(fs);
+            disk.mark(step);
+        }
+    };
+    versions("rewritten", step, |found, mark, what| match found {
+        Ok(found) => {
+            let whole = version(&found).is_some_and(|version| (mark..=mark + 2).contains(&version));
+            let begun = |step: u64| bytes(size(step), step).starts_with(&found);
+            let next = mark < VERSIONS && (mark + 1..=mark + 2).any(begun);
+            assert!(whole || next, "{} bytes: {what}", found.len());
+        }
+        Err(error) => assert_eq!((error, mark), (Errno::ENOENT, 0), "{what}"),
+    });
 }
 
 #[test]

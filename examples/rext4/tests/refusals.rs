@@ -128,11 +128,17 @@ fn options() {
         ("sb=x", &["sb"]),
         ("sb=5", &["no ext2, ext3 or ext4 superblock", "byte 5120"]),
         ("barrier=2", &["barrier", "0 or 1"]),
+        ("auto_da_alloc=2", &["auto_da_alloc", "0 or 1"]),
         ("discard=1", &["discard"]),
     ] {
         refused(&image, options, words);
     }
     image.done(image.mount("errors=remount-ro,commit=5,barrier=1"));
+    for options in ["auto_da_alloc", "auto_da_alloc=0", "noauto_da_alloc"] {
+        let fs = image.mount(options);
+        fs.remount("auto_da_alloc=1").unwrap();
+        image.done(fs);
+    }
 }
 
 /// The copy of the superblock in the second group will do.

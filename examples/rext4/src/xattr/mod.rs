@@ -211,15 +211,34 @@ pub fn setxattr<'c>(
     }
     let (index, name) = split(name)?;
     let disk = to_disk(index, value)?;
-    change(fs, cx, inode, index, name, Some(disk.as_deref().unwrap_or(value)), flags)
+    change(fs, cx, inode, (index, name), Some(disk.as_deref().unwrap_or(value)), flags, |_| ())
 }
 
 pub fn removexattr<'c>(fs: &'c Rext4, cx: &'c Context<Rext4>, inode: &'c Inode<Rext4>, name: &Name) -> Result<()> {
     if own::is(name.as_bytes()) {
         return Err(Errno::EPERM);
     }
-    let (index, name) = split(name)?;
-    change(fs, cx, inode, index, name, None, REPLACE)
+    change(fs, cx, inode, split(name)?, None, REPLACE, |_| ())
+}
+
+/// An ACL, or none, and the mode that goes with it.
+pub fn set_acl<'c>(
+    fs: &'c Rext4,
+    cx: &'c Context<Rext4>,
+    inode: &'c Inode<Rext4>,
+    name: &Name,
+    acl: Option<&[u8]>,
+    mode: u32,
+) -> Result<()> {
+    let key = split(name)?;
+    if !is_acl(key.0) {
+        return Err(Errno::EINVAL);
+    }
+    if acl.is_some() && !fs.sb.has_compat(compat::EXT_ATTR) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let disk = acl.map(acl::to_disk).transpose()?;
+    change(fs, cx, inode, key, disk.as_deref(), 0, |attr| attr.mode = attr.mode & !0o7777 | mode & 0o7777)
 }
 
 /// Takes an attribute out of a list: was it there?
@@ -232,14 +251,15 @@ fn take(items: &mut Vec<Item<'_>>, index: u8, name: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
+/// An attribute gets a value, or is removed; what is `also` to change of the inode does so with it.
 fn change<'c>(
     fs: &'c Rext4,
     cx: &'c Context<Rext4>,
     inode: &'c Inode<Rext4>,
-    index: u8,
-    name: &[u8],
+    (index, name): (u8, &[u8]),
     value: Option<&[u8]>,
     flags: u32,
+    also: impl FnOnce(&mut Attr),
 ) -> Result<()> {
     let device = cx.device();
     let txn = Txn::begin(fs, device, CHANGE)?;
@@ -290,6 +310,7 @@ fn change<'c>(
     let now = cx.now();
     let attr = txn.tx.update(inode, |attr| {
         attr.ctime = now;
+        also(attr);
         attr.blocks = attr.blocks.saturating_add_signed(i64::from(more) * i64::from(fs.sb.block_size / 512));
     })?;
     txn.store(&ip, &attr)?;
