@@ -310,9 +310,9 @@ impl Rext4 {
         });
         let found = found.map_err(|error| match error {
             // The device's own answer: a mount that only reads recovers as well.
-            Errno::EROFS if needs_recovery => {
-                cx.refuse(format_args!("it needs recovery, but its device cannot be written to; mount with -o ro,noload"))
-            }
+            Errno::EROFS if needs_recovery => cx.refuse(format_args!(
+                "it needs recovery, but its device cannot be written to; mount with -o ro,noload"
+            )),
             error => error,
         })?;
         if let Some(error) = found.error {
