@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The shim's map of where a file's bytes lie (data = "extents"): extents.c keeps
- * it, iomap.c reads it.
+ * it, delalloc.c gets blocks for it, iomap.c reads it.
  */
 #ifndef BENTO_EXTENTS_H
 #define BENTO_EXTENTS_H

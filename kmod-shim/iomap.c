@@ -6,7 +6,7 @@
  *
  * Blocks are allocated unwritten when data are written back (or directly), and
  * converted when the I/O is done: what a crash leaves is never somebody else's
- * bytes (CONTRACT D1). Writeback allocates first and touches pages then: while a
+ * bytes (SAFETY.md D1). Writeback allocates first and touches pages then: while a
  * handler refuses, data stay dirty (D2).
  */
 #include <linux/backing-dev.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! `cargo bento check`: cargo's own check of the crate, on stable, and then its expansion compiled again as source under
 //! `forbid(unsafe_code)`. The lint in the author's crate does not see what a macro emits with spans of its own; in the
-//! second pass there are no macros of ours left (CONTRACT B3).
+//! second pass there are no macros of ours left (SAFETY.md B3).
 
 use std::fs;
 use std::path::Path;

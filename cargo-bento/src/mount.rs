@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! `cargo bento mount`: the author's crate as a FUSE daemon. The object is the kernel's, built as a shared object, with
-//! the kernel's panic handler, unwinder and stack check (CONTRACT B2); this program is the daemon.
+//! the kernel's panic handler, unwinder and stack check (SAFETY.md B2); this program is the daemon.
 
 use std::env;
 use std::io::ErrorKind;

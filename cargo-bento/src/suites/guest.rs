@@ -124,7 +124,7 @@ fn other_kernels_module(place: &Place, kernel: &str) -> Result<Option<PathBuf>> 
 pub fn containment(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let mut spec = limited(spec(place, &kernel, &["memfs", "bytesfs"], "containment")?, stage);
-    // An abandoned instance is leaked on purpose (CONTRACT C2), and kmemleak cannot know.
+    // An abandoned instance is leaked on purpose (SAFETY.md C2), and kmemleak cannot know.
     spec.kmemleak = false;
     run(place, stage, &spec)
 }
@@ -173,7 +173,7 @@ pub fn replace(place: &Place, stage: &Stage) -> Result<Tally> {
 pub fn journal(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let mut spec = limited(spec(place, &kernel, &["journalfs"], "journal")?, stage);
-    // An abandoned instance is leaked on purpose (CONTRACT C2), and kmemleak cannot know.
+    // An abandoned instance is leaked on purpose (SAFETY.md C2), and kmemleak cannot know.
     spec.kmemleak = false;
     run(place, stage, &spec)
 }

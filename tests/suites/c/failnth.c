@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 /*
- * Fails the first, the second, the third… allocation of each call until none is left to fail (CONTRACT C3). The caller
+ * Fails the first, the second, the third… allocation of each call until none is left to fail (SAFETY.md C3). The caller
  * gets ENOMEM or what it gets anyway; the same call works afterwards.
  * Usage: failnth FS MOUNTPOINT
  */
