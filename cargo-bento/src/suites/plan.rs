@@ -185,6 +185,8 @@ pub fn stages() -> Vec<Stage> {
         .after(UML),
         guest("work-rext4-uml", "uml", "rext4", "git, make, SQLite on rext4", guest::work).after(UML),
         guest("full-rext4-uml", "uml", "rext4", "full, emptied, and full again at once", guest::full).after(UML),
+        guest("discard-rext4-uml", "uml", "rext4", "freed blocks given back: discard, fstrim", guest::discard)
+            .after(UML),
         guest("hostile-rext4-uml", "uml", "rext4", "damaged images, checksums right", guest::hostile_images).after(UML),
         guest("upgrade-rext4-uml", "uml", "", "rext4 replaced under load, and after panics", upgrade::disk)
             .after(UML)
