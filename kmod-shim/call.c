@@ -216,6 +216,7 @@ static const s16 bento_absent[BENTO_OP_COUNT] = {
 	[BENTO_OP_iterate] = -ENOTDIR,	    [BENTO_OP_read] = -EINVAL,
 	[BENTO_OP_write] = -EINVAL,	    [BENTO_OP_fallocate] = -EOPNOTSUPP,
 	[BENTO_OP_ioctl] = -ENOTTY,	    [BENTO_OP_get_parent] = -EACCES,
+	[BENTO_OP_trim] = -ENOTTY,
 };
 
 static void bento_lend_reserved(const struct bento_map_args *args,
@@ -294,7 +295,7 @@ static const u64 bento_begins =
 	BIT_ULL(BENTO_OP_fileattr_set) |
 	BIT_ULL(BENTO_OP_fallocate) | BIT_ULL(BENTO_OP_write_inode) |
 	BIT_ULL(BENTO_OP_evict_inode) | BIT_ULL(BENTO_OP_allocate_extents) |
-	BIT_ULL(BENTO_OP_convert_extents);
+	BIT_ULL(BENTO_OP_convert_extents) | BIT_ULL(BENTO_OP_trim);
 
 s64 bento_invoke_kc(struct bento_super *bs, enum bento_op op, void *args,
 		    struct bento_kcall *kc)

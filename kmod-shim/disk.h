@@ -28,6 +28,17 @@ struct buffer_head *bento_slot_block(struct bento_kcall *kc, u32 slot);
 void bento_block_lend(struct bento_kcall *kc, struct buffer_head *bh,
 		      struct bento_block *out);
 
+/* discard.c: on their way to the device, with their transaction. */
+struct bento_range {
+	u64 start, count;
+};
+
+void bento_discard_queue(struct bento_super *bs, u32 tid,
+			 const struct bento_range *ranges, u32 count);
+void bento_discard_committed(journal_t *journal, transaction_t *transaction);
+void bento_discard_init(struct bento_disk *disk);
+void bento_discard_exit(struct bento_disk *disk);
+
 /* One of the mount's checksums; NULL for 0 or a number that is none. */
 struct bento_sum *bento_sum_get(struct bento_super *bs, u32 checksum);
 void bento_sum_set(const struct bento_sum *sum, struct buffer_head *bh, void *data);

@@ -313,6 +313,7 @@ const struct bento_host bento_kernel_host = {
 	.tx_inode = bento_tx_inode,
 	.tx_claim = bento_tx_claim,
 	.tx_release = bento_tx_release,
+	.tx_discard = bento_tx_discard,
 	.tx_id = bento_tx_id,
 	.tx_is_committed = bento_tx_is_committed,
 	.tx_end = bento_tx_end,

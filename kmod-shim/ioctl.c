@@ -54,16 +54,27 @@ out:
 	return r;
 }
 
+/* What the shim does itself comes first. */
+static long bento_any_ioctl(struct file *file, unsigned int cmd,
+			    unsigned long word, void __user *user)
+{
+	struct bento_super *bs = bento_isb(file_inode(file));
+
+	if (cmd == FITRIM && bento_had(bs, BENTO_OP_trim))
+		return bento_fitrim(file, user);
+	return bento_had(bs, BENTO_OP_ioctl) ? bento_do_ioctl(file, cmd, word, user) : -ENOTTY;
+}
+
 static long bento_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	return bento_do_ioctl(file, cmd, arg, (void __user *)arg);
+	return bento_any_ioctl(file, cmd, arg, (void __user *)arg);
 }
 
 #ifdef CONFIG_COMPAT
 static long bento_compat_ioctl(struct file *file, unsigned int cmd,
 			       unsigned long arg)
 {
-	return bento_do_ioctl(file, cmd, arg, compat_ptr(arg));
+	return bento_any_ioctl(file, cmd, arg, compat_ptr(arg));
 }
 #endif
 
@@ -91,7 +102,7 @@ void bento_fill_ioctl_fops(struct bento_super *bs, struct file_operations *fops)
 {
 	if (bento_had(bs, BENTO_OP_poll))
 		fops->poll = bento_poll;
-	if (!bento_had(bs, BENTO_OP_ioctl))
+	if (!bento_had(bs, BENTO_OP_ioctl) && !bento_had(bs, BENTO_OP_trim))
 		return;
 	fops->unlocked_ioctl = bento_ioctl;
 #ifdef CONFIG_COMPAT

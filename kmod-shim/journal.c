@@ -203,6 +203,7 @@ static int bento_journal_start(struct bento_super *bs, struct bento_journal *arg
 	}
 	journal->j_private = bs->sb;
 	journal->j_bmap = bento_journal_bmap;
+	journal->j_commit_callback = bento_discard_committed;
 	if (args->commit_interval)
 		journal->j_commit_interval =
 			min_t(u64, args->commit_interval, 24 * 3600) * HZ;
@@ -454,6 +455,9 @@ int bento_journal_sync(struct bento_super *bs, bool wait)
 	} else {
 		flush = wait && journal->j_flags & JBD2_BARRIER;
 	}
+	/* Of commits that others began and that are over but for this, too. */
+	if (wait)
+		bento_discard_wait(bs, READ_ONCE(journal->j_commit_sequence));
 	if (!err && wait && is_journal_aborted(journal))
 		err = -EIO;
 	return err ?: flush ? bento_device_flush(bs) : 0;
@@ -535,6 +539,7 @@ int bento_journal_empty(struct bento_super *bs)
 void bento_disk_init(struct bento_super *bs)
 {
 	spin_lock_init(&bs->disk.space.lock);
+	bento_discard_init(&bs->disk);
 	bs->disk.writable = !sb_rdonly(bs->sb) && !bdev_read_only(bs->sb->s_bdev);
 }
 
@@ -605,6 +610,7 @@ void bento_disk_exit(struct bento_super *bs)
 			bento_msg(bs, KERN_ERR, "the journal could not be closed: errno %d",
 				  -err);
 	}
+	bento_discard_exit(disk);
 	kvfree(disk->runs);
 	disk->runs = NULL;
 	disk->run_count = 0;

@@ -269,7 +269,7 @@ unsigned int bento_inodes_of(struct bento_kcall *kc, struct bento_inode **out)
 	switch (kc->pub.op) {
 	case BENTO_OP_mount: case BENTO_OP_unmount: case BENTO_OP_statfs:
 	case BENTO_OP_sync_fs: case BENTO_OP_reconfigure: case BENTO_OP_freeze:
-	case BENTO_OP_thaw: case BENTO_OP_recover:
+	case BENTO_OP_thaw: case BENTO_OP_recover: case BENTO_OP_trim:
 	case BENTO_HANDLER_COUNT ... BENTO_OP_COUNT:
 		return 0;
 	case BENTO_OP_rename:

@@ -158,6 +158,10 @@ struct bento_disk {
 	bool failed; /* errors=ro or the journal stopped: told once */
 	bool auto_da_alloc; /* what replaces a file is written first */
 	s32 journal_error; /* in the journal until the mount has succeeded */
+	spinlock_t discard_lock;
+	struct list_head discards; /* discard.c */
+	wait_queue_head_t discard_wait; /* for that to become shorter */
+	bool discard_failed; /* told once */
 };
 
 struct bento_super {
@@ -697,6 +701,12 @@ void bento_space_freed(struct bento_super *bs, u32 tid);
 /* A handler found no space: after waiting for what was freed, is it to be called
  * once more? Never inside of the gate. */
 bool bento_space_again(struct bento_super *bs, s64 r, int *tries);
+
+/* discard.c. Is the device still to hear of blocks that transactions up to this
+ * one have freed? */
+bool bento_discard_pending(struct bento_super *bs, u32 tid);
+void bento_discard_wait(struct bento_super *bs, u32 tid);
+long bento_fitrim(struct file *file, void __user *user);
 
 /* ---- xattr.c (kmodio) ---- */
 

@@ -109,12 +109,17 @@ void bento_space_freed(struct bento_super *bs, u32 tid)
  */
 bool bento_space_again(struct bento_super *bs, s64 r, int *tries)
 {
+	u32 tid;
+
 	if (likely(r != -ENOSPC) || !bento_extents(bs) || !bs->disk.journal)
 		return false;
 	if (!smp_load_acquire(&bs->disk.space.freed) || (*tries)++ >= BENTO_SPACE_TRIES)
 		return false;
-	return !jbd2_complete_transaction(bs->disk.journal,
-					  READ_ONCE(bs->disk.space.tid));
+	tid = READ_ONCE(bs->disk.space.tid);
+	if (jbd2_complete_transaction(bs->disk.journal, tid))
+		return false;
+	bento_discard_wait(bs, tid);
+	return true;
 }
 
 void bento_space_statfs(struct bento_super *bs, u64 *bfree, u64 *bavail)

@@ -14,6 +14,7 @@
 #define BENTO_WRITTEN_INLINE 16
 #define BENTO_STAGED_INLINE 3
 #define BENTO_FORGET_INLINE 4
+#define BENTO_DISCARD_INLINE 4
 
 struct bento_written {
 	struct buffer_head *bh;
@@ -35,13 +36,16 @@ struct bento_tx {
 	u32 written_count, written_cap;
 	u32 staged_count, staged_cap;
 	u32 forget_count, forget_cap;
+	u32 discard_count, discard_cap;
 	struct bento_written *written;
 	struct bento_staged *staged;
 	u64 *forget;
+	struct bento_range *discard;
 	u64 claimed, promised, released; /* promised: of `claimed` */
 	struct bento_written written_inline[BENTO_WRITTEN_INLINE];
 	struct bento_staged staged_inline[BENTO_STAGED_INLINE];
 	u64 forget_inline[BENTO_FORGET_INLINE];
+	struct bento_range discard_inline[BENTO_DISCARD_INLINE];
 	struct bento_undo first;
 	u8 room[BENTO_UNDO_INLINE]; /* behind `first` */
 };
@@ -201,10 +205,12 @@ s32 bento_tx_begin(struct bento_call *call, u32 blocks, u32 revokes)
 	tx->written = tx->written_inline;
 	tx->staged = tx->staged_inline;
 	tx->forget = tx->forget_inline;
+	tx->discard = tx->discard_inline;
 	tx->written_cap = BENTO_WRITTEN_INLINE;
 	tx->staged_cap = BENTO_STAGED_INLINE;
 	tx->forget_cap = BENTO_FORGET_INLINE;
-	tx->written_count = tx->staged_count = tx->forget_count = 0;
+	tx->discard_cap = BENTO_DISCARD_INLINE;
+	tx->written_count = tx->staged_count = tx->forget_count = tx->discard_count = 0;
 	tx->claimed = tx->promised = tx->released = 0;
 	tx->first = (struct bento_undo){ .cap = BENTO_UNDO_INLINE };
 	kc->tx = tx;
@@ -495,6 +501,27 @@ static u64 bento_tx_tid(const struct bento_tx *tx)
 		       tx->handle->h_transaction->t_tid : 0;
 }
 
+s32 bento_tx_discard(struct bento_call *call, u64 number, u64 count)
+{
+	struct bento_tx *tx = container_of(call, struct bento_kcall, pub)->tx;
+	int err;
+
+	if (!tx)
+		return bento_tx_wrong(call, "discards blocks outside of a transaction");
+	if (!tx->handle)
+		return -EOPNOTSUPP;
+	err = bento_block_range(call, number, count);
+	if (err || !count)
+		return err;
+	if (bento_journal_overlaps(call->sb, number, count))
+		return bento_bad(call->sb, call->op, "discards block %llu of the journal",
+				 number);
+	BENTO_TX_GROW(tx, discard);
+	tx->discard[tx->discard_count++] = (struct bento_range){ number, count };
+	return 0;
+}
+EXPORT_SYMBOL_GPL(bento_tx_discard);
+
 u64 bento_tx_id(struct bento_call *call)
 {
 	struct bento_tx *tx = container_of(call, struct bento_kcall, pub)->tx;
@@ -512,7 +539,8 @@ s32 bento_tx_is_committed(struct bento_call *call, u64 id)
 {
 	journal_t *journal = call->sb->disk.journal;
 
-	return !journal || jbd2_transaction_committed(journal, id);
+	return !journal || (jbd2_transaction_committed(journal, id) &&
+			    !bento_discard_pending(call->sb, id));
 }
 EXPORT_SYMBOL_GPL(bento_tx_is_committed);
 
@@ -536,6 +564,8 @@ static void bento_tx_free(struct bento_kcall *kc)
 		kvfree(tx->staged);
 	if (tx->forget != tx->forget_inline)
 		kvfree(tx->forget);
+	if (tx->discard != tx->discard_inline)
+		kvfree(tx->discard);
 	kmem_cache_free(bento_tx_cache, tx);
 	kc->tx = NULL;
 }
@@ -723,6 +753,10 @@ s32 bento_tx_end(struct bento_call *call, u32 commit)
 	bento_tx_note_inodes(kc, bento_tx_tid(tx));
 	if (tx->released) {
 		bento_space_unclaim(bs, tx->released, 0);
+		bento_space_freed(bs, bento_tx_tid(tx));
+	}
+	if (tx->discard_count) {
+		bento_discard_queue(bs, bento_tx_tid(tx), tx->discard, tx->discard_count);
 		bento_space_freed(bs, bento_tx_tid(tx));
 	}
 	/* An error here is the journal's end; who waits for it will hear. */

@@ -385,4 +385,11 @@ pub static HANDLERS: &[Row] = &[
     .needs(&[("allocate_extents", "nothing else makes extents that are to be converted")])
     .not(NO_DEVICE)
     .also(&["end_io", "ioend"]),
+    row(
+        MOUNT,
+        "fn trim(&self, cx: &Context<Self>, trim: &mut Trim) -> Result<()>",
+        "A step of `FITRIM`: free blocks are given to `Transaction::discard`. Called until it has come to the end; what one step holds is nobody's until the device has heard of it. (`data = \"extents\"`)",
+    )
+    .not(NO_DEVICE)
+    .also(&["fitrim", "fstrim", "discard"]),
 ];

@@ -44,7 +44,8 @@
 	X(iterate) X(open) X(release) X(flush) X(fsync)                        \
 	X(read) X(write) X(fallocate) X(ioctl) X(poll) X(seek) X(fadvise)      \
 	X(get_parent)                                                          \
-	X(map_extents) X(allocate_extents) X(convert_extents)
+	X(map_extents) X(allocate_extents) X(convert_extents)                  \
+	X(trim)
 
 /*
  * What replaces an instance behind a closed gate, and inode data after it. The
@@ -258,6 +259,14 @@ struct bento_reconfigure_args {
 	/* in: current; out: new limits of a resident mount */
 	uint64_t max_bytes;
 	uint64_t max_inodes;
+};
+
+/* A step of FITRIM. In bytes; the shim calls again from `next` until that is `end`. */
+struct bento_trim_args {
+	uint64_t start, end;
+	uint64_t least; /* shorter runs are not worth it */
+	uint64_t next; /* out: behind what was looked at, > start */
+	uint64_t trimmed; /* out: of those, how many are discarded with the commit */
 };
 
 struct bento_freeze_args {
@@ -821,6 +830,10 @@ int32_t bento_tx_inode(struct bento_call *call, struct bento_inode *inode,
 int32_t bento_tx_claim(struct bento_call *call, uint64_t blocks);
 /* Gives blocks back when it commits. */
 void bento_tx_release(struct bento_call *call, uint64_t blocks);
+/* Blocks that are free, and nobody's before this transaction is: the device is
+ * told of them once it has been committed, and bento_tx_is_committed says so
+ * after that. -EOPNOTSUPP without a journal. */
+int32_t bento_tx_discard(struct bento_call *call, uint64_t number, uint64_t count);
 /* Names the journal's running transaction that this one is a part of. */
 uint64_t bento_tx_id(struct bento_call *call);
 /* Has that one been committed? Always, without a journal. */
@@ -892,6 +905,7 @@ struct bento_host {
 	__typeof__(bento_tx_claim) *tx_claim;
 	__typeof__(bento_tx_release) *tx_release;
 	__typeof__(bento_tx_id) *tx_id;
+	__typeof__(bento_tx_discard) *tx_discard;
 	__typeof__(bento_tx_is_committed) *tx_is_committed;
 	__typeof__(bento_tx_end) *tx_end;
 	__typeof__(bento_fail) *fail;

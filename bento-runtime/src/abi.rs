@@ -111,13 +111,14 @@ pub const BENTO_OP_get_parent: bento_op = 45;
 pub const BENTO_OP_map_extents: bento_op = 46;
 pub const BENTO_OP_allocate_extents: bento_op = 47;
 pub const BENTO_OP_convert_extents: bento_op = 48;
-pub const BENTO_OP_save: bento_op = 49;
-pub const BENTO_OP_load: bento_op = 50;
-pub const BENTO_OP_drop_instance: bento_op = 51;
-pub const BENTO_OP_save_inode: bento_op = 52;
-pub const BENTO_OP_migrate_inode: bento_op = 53;
-pub const BENTO_OP_drop_inode: bento_op = 54;
-pub const BENTO_OP_COUNT: bento_op = 55;
+pub const BENTO_OP_trim: bento_op = 49;
+pub const BENTO_OP_save: bento_op = 50;
+pub const BENTO_OP_load: bento_op = 51;
+pub const BENTO_OP_drop_instance: bento_op = 52;
+pub const BENTO_OP_save_inode: bento_op = 53;
+pub const BENTO_OP_migrate_inode: bento_op = 54;
+pub const BENTO_OP_drop_inode: bento_op = 55;
+pub const BENTO_OP_COUNT: bento_op = 56;
 pub type bento_op = core::ffi::c_uint;
 #[repr(C)]
 #[derive(Debug)]
@@ -644,6 +645,37 @@ const _: () = {
     [
         "Offset of field: bento_reconfigure_args::max_inodes",
     ][::core::mem::offset_of!(bento_reconfigure_args, max_inodes) - 32usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct bento_trim_args {
+    pub start: u64,
+    pub end: u64,
+    pub least: u64,
+    pub next: u64,
+    pub trimmed: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of bento_trim_args"][::core::mem::size_of::<bento_trim_args>() - 40usize];
+    [
+        "Alignment of bento_trim_args",
+    ][::core::mem::align_of::<bento_trim_args>() - 8usize];
+    [
+        "Offset of field: bento_trim_args::start",
+    ][::core::mem::offset_of!(bento_trim_args, start) - 0usize];
+    [
+        "Offset of field: bento_trim_args::end",
+    ][::core::mem::offset_of!(bento_trim_args, end) - 8usize];
+    [
+        "Offset of field: bento_trim_args::least",
+    ][::core::mem::offset_of!(bento_trim_args, least) - 16usize];
+    [
+        "Offset of field: bento_trim_args::next",
+    ][::core::mem::offset_of!(bento_trim_args, next) - 24usize];
+    [
+        "Offset of field: bento_trim_args::trimmed",
+    ][::core::mem::offset_of!(bento_trim_args, trimmed) - 32usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1668,6 +1700,9 @@ pub struct bento_ops {
     pub convert_extents: ::core::option::Option<
         unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_map_args) -> i64,
     >,
+    pub trim: ::core::option::Option<
+        unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_trim_args) -> i64,
+    >,
     pub save: ::core::option::Option<
         unsafe extern "C" fn(call: *mut bento_call, args: *mut bento_save_args) -> i64,
     >,
@@ -1701,7 +1736,7 @@ pub struct bento_ops {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_ops"][::core::mem::size_of::<bento_ops>() - 1072usize];
+    ["Size of bento_ops"][::core::mem::size_of::<bento_ops>() - 1080usize];
     ["Alignment of bento_ops"][::core::mem::align_of::<bento_ops>() - 8usize];
     [
         "Offset of field: bento_ops::size",
@@ -1899,23 +1934,26 @@ const _: () = {
         "Offset of field: bento_ops::convert_extents",
     ][::core::mem::offset_of!(bento_ops, convert_extents) - 1016usize];
     [
+        "Offset of field: bento_ops::trim",
+    ][::core::mem::offset_of!(bento_ops, trim) - 1024usize];
+    [
         "Offset of field: bento_ops::save",
-    ][::core::mem::offset_of!(bento_ops, save) - 1024usize];
+    ][::core::mem::offset_of!(bento_ops, save) - 1032usize];
     [
         "Offset of field: bento_ops::load",
-    ][::core::mem::offset_of!(bento_ops, load) - 1032usize];
+    ][::core::mem::offset_of!(bento_ops, load) - 1040usize];
     [
         "Offset of field: bento_ops::drop_instance",
-    ][::core::mem::offset_of!(bento_ops, drop_instance) - 1040usize];
+    ][::core::mem::offset_of!(bento_ops, drop_instance) - 1048usize];
     [
         "Offset of field: bento_ops::save_inode",
-    ][::core::mem::offset_of!(bento_ops, save_inode) - 1048usize];
+    ][::core::mem::offset_of!(bento_ops, save_inode) - 1056usize];
     [
         "Offset of field: bento_ops::migrate_inode",
-    ][::core::mem::offset_of!(bento_ops, migrate_inode) - 1056usize];
+    ][::core::mem::offset_of!(bento_ops, migrate_inode) - 1064usize];
     [
         "Offset of field: bento_ops::drop_inode",
-    ][::core::mem::offset_of!(bento_ops, drop_inode) - 1064usize];
+    ][::core::mem::offset_of!(bento_ops, drop_inode) - 1072usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -2436,6 +2474,9 @@ unsafe extern "C" {
     pub fn bento_tx_release(call: *mut bento_call, blocks: u64);
 }
 unsafe extern "C" {
+    pub fn bento_tx_discard(call: *mut bento_call, number: u64, count: u64) -> i32;
+}
+unsafe extern "C" {
     pub fn bento_tx_id(call: *mut bento_call) -> u64;
 }
 unsafe extern "C" {
@@ -2663,6 +2704,9 @@ pub struct bento_host {
     pub tx_id: ::core::option::Option<
         unsafe extern "C" fn(arg1: *mut bento_call) -> u64,
     >,
+    pub tx_discard: ::core::option::Option<
+        unsafe extern "C" fn(arg1: *mut bento_call, arg2: u64, arg3: u64) -> i32,
+    >,
     pub tx_is_committed: ::core::option::Option<
         unsafe extern "C" fn(arg1: *mut bento_call, arg2: u64) -> i32,
     >,
@@ -2675,7 +2719,7 @@ pub struct bento_host {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 432usize];
+    ["Size of bento_host"][::core::mem::size_of::<bento_host>() - 440usize];
     ["Alignment of bento_host"][::core::mem::align_of::<bento_host>() - 8usize];
     [
         "Offset of field: bento_host::size",
@@ -2837,14 +2881,17 @@ const _: () = {
         "Offset of field: bento_host::tx_id",
     ][::core::mem::offset_of!(bento_host, tx_id) - 400usize];
     [
+        "Offset of field: bento_host::tx_discard",
+    ][::core::mem::offset_of!(bento_host, tx_discard) - 408usize];
+    [
         "Offset of field: bento_host::tx_is_committed",
-    ][::core::mem::offset_of!(bento_host, tx_is_committed) - 408usize];
+    ][::core::mem::offset_of!(bento_host, tx_is_committed) - 416usize];
     [
         "Offset of field: bento_host::tx_end",
-    ][::core::mem::offset_of!(bento_host, tx_end) - 416usize];
+    ][::core::mem::offset_of!(bento_host, tx_end) - 424usize];
     [
         "Offset of field: bento_host::fail",
-    ][::core::mem::offset_of!(bento_host, fail) - 424usize];
+    ][::core::mem::offset_of!(bento_host, fail) - 432usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -360,6 +360,12 @@ pub(crate) fn tx_release(call: *mut abi::bento_call, blocks: u64) {
     unsafe { shim!(tx_release, bento_tx_release(call, blocks)) }
 }
 
+pub(crate) fn tx_discard(call: *mut abi::bento_call, number: u64, count: u64) -> Result<()> {
+    access(call)?;
+    // SAFETY: SAFETY.md C1, C7.
+    Errno::check(unsafe { shim!(tx_discard, bento_tx_discard(call, number, count)) }).map(drop)
+}
+
 pub(crate) fn tx_id(call: *mut abi::bento_call) -> u64 {
     // SAFETY: SAFETY.md C1, C7.
     unsafe { shim!(tx_id, bento_tx_id(call)) }

@@ -51,8 +51,8 @@ pub mod prelude {
     pub use crate::fs::{
         Allocate, Attr, Block, Context, Created, Credentials, Device, DirEmitter, Extent, Extents, FileAttr,
         FileSystem, FileType, Ino, Inode, IoctlArg, LinkTarget, MountContext, Name, NameBuf, NewInode, ReadSink,
-        Reconfigure, Rename, SeekFrom, SetAttr, Stat, Statfs, Timestamp, Transaction, WriteSource, Written, XattrList,
-        XattrValue, access, attributes,
+        Reconfigure, Rename, SeekFrom, SetAttr, Stat, Statfs, Timestamp, Transaction, Trim, WriteSource, Written,
+        XattrList, XattrValue, access, attributes,
     };
     pub use crate::options::{Octal, Size};
     pub use crate::state::{Downgrade, Migrate, State};

@@ -109,6 +109,20 @@ start rext4 "" /tmp/image || finish
 refuse "a second daemon on one image" "in use" timeout 20 /bento/cargo-bento mount $object /tmp/image /tmp/second
 umount $dir
 gone 0
+# What is free is given back to the image.
+truncate -s 64M /tmp/trimmed
+mkfs.ext4 -q -F -J size=4 /tmp/trimmed
+start rext4 "" /tmp/trimmed || finish
+head -c 20000000 /dev/urandom > $dir/file
+sync -f $dir
+full=$(du -k /tmp/trimmed | cut -f1)
+rm $dir/file
+check "fstrim" fstrim $dir
+same "gives the image's blocks back" yes "$([ $(($(du -k /tmp/trimmed | cut -f1) + 18000)) -le $full ] && echo yes)"
+umount $dir
+gone 0
+check "e2fsck finds nothing" e2fsck -fn /tmp/trimmed
+rm /tmp/trimmed
 loop=$(losetup -f --show /tmp/image)
 refused "an image below a loop device" "in use as $loop" $object /tmp/image
 losetup -d "$loop"

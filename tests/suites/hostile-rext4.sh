@@ -18,7 +18,7 @@ change() { debugfs -w -R "$1" "$BENTO_DISK0" > $log 2>&1; }
 raw() { printf "$2" | dd of="$BENTO_DISK0" bs=1 seek=$((1024 + $1)) conv=notrunc status=none; }
 
 make
-for options in nonsense errors=never data=journal commit=soon barrier=2 discard; do
+for options in nonsense errors=never data=journal commit=soon barrier=2; do
     refused_image "option $options" "${options%%=*}" $options
 done
 raw 120 x

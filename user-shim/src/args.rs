@@ -35,7 +35,7 @@ macro_rules! args {
 
 args! {
     bento_mount_args {} bento_unmount_args {} bento_statfs_args {} bento_sync_fs_args {} bento_reconfigure_args {}
-    bento_freeze_args {} bento_load_inode_args { inode } bento_inode_args { inode } bento_lookup_args { dir }
+    bento_freeze_args {} bento_trim_args {} bento_load_inode_args { inode } bento_inode_args { inode } bento_lookup_args { dir }
     bento_entry_args { dir inode } bento_get_link_args { inode } bento_setattr_args { inode }
     bento_getattr_args { inode } bento_getxattr_args { inode } bento_listxattr_args { inode }
     bento_setxattr_args { inode } bento_removexattr_args { inode } bento_set_acl_args { inode }

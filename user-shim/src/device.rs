@@ -395,6 +395,13 @@ impl Device {
         }
     }
 
+    /// Free blocks that nobody is to have before this has returned.
+    pub fn discard(&self, number: u64, count: u64) {
+        let size = u64::from(self.block_size());
+        // A device that cannot has nothing to gain, and no one to tell.
+        let _ = self.disk.discard(number * size, count * size);
+    }
+
     /// Zeroes on the device. `EBUSY` when one of them is part of a transaction.
     pub fn zero(&self, number: u64, count: u64) -> Result<()> {
         if number.checked_add(count).is_none_or(|end| end > self.blocks()) {

@@ -12,6 +12,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bento::errno::{Errno, Result};
 
+/// `_IO(0x12, 119)`
+const BLKDISCARD: libc::Ioctl = 0x1277;
+
 /// Bytes of zeroes that are written at once.
 const ZEROES: usize = 1 << 20;
 
@@ -48,6 +51,11 @@ pub trait Disk: fmt::Debug + Send + Sync {
 
     /// What was written before this is there after a crash.
     fn flush(&self) -> Result<()>;
+
+    /// What is there is of no use to anybody any more; reads back as anything until it is written.
+    fn discard(&self, _offset: u64, _len: u64) -> Result<()> {
+        Ok(())
+    }
 
     /// Starts to read.
     fn ahead(&self, _offset: u64, _len: u64) {}
@@ -209,6 +217,21 @@ impl Disk for FileDisk {
         }
     }
 
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.inside(offset, len)?;
+        let file = self.file.as_raw_fd();
+        let done = if self.block_device {
+            let range = [offset, len];
+            // SAFETY: a descriptor of ours, and the range that the command reads.
+            unsafe { libc::ioctl(file, BLKDISCARD, range.as_ptr()) }
+        } else {
+            let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+            // SAFETY: a descriptor of ours.
+            unsafe { libc::fallocate(file, mode, offset as i64, len as i64) }
+        };
+        if done == 0 { Ok(()) } else { Err(errno(&std::io::Error::last_os_error())) }
+    }
+
     fn zero(&self, offset: u64, len: u64) -> Result<()> {
         self.writable()?;
         self.inside(offset, len)?;
@@ -310,6 +333,10 @@ impl Disk for Image {
         let range = range(image.len(), offset, bytes.len())?;
         image[range].copy_from_slice(bytes);
         Ok(())
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.zero(offset, len)
     }
 
     fn flush(&self) -> Result<()> {

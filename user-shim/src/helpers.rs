@@ -74,6 +74,7 @@ pub static HOST: abi::bento_host = abi::bento_host {
     tx_claim: Some(tx_claim),
     tx_release: Some(tx_release),
     tx_id: Some(tx_id),
+    tx_discard: Some(tx_discard),
     tx_is_committed: Some(tx_is_committed),
     tx_end: Some(tx_end),
     fail: Some(fail),
@@ -607,6 +608,10 @@ unsafe extern "C" fn tx_claim(_call: *mut abi::bento_call, blocks: u64) -> i32 {
 
 unsafe extern "C" fn tx_release(_call: *mut abi::bento_call, blocks: u64) {
     with_ledger(|ledger| ledger.tx_release(blocks));
+}
+
+unsafe extern "C" fn tx_discard(_call: *mut abi::bento_call, number: u64, count: u64) -> i32 {
+    on_device(|ledger, _| ledger.tx_discard(number, count))
 }
 
 unsafe extern "C" fn tx_id(_call: *mut abi::bento_call) -> u64 {

@@ -39,6 +39,8 @@ struct Running {
     blocks: Vec<Arc<Buf>>,
     /// Freed metadata blocks.
     forgotten: Numbers<()>,
+    /// Free blocks that the device is to hear of before anybody has them.
+    discards: Vec<(u64, u64)>,
     /// Writes of file data that must be on the device before it commits.
     holds: usize,
     began: Option<Instant>,
@@ -317,6 +319,13 @@ impl Journal {
         }
     }
 
+    /// The device is to hear that these blocks are free, when that is so for good.
+    pub fn discard(&self, tid: u64, ranges: Vec<(u64, u64)>) {
+        if let Some(running) = self.state().running.as_mut().filter(|running| running.tid == tid) {
+            running.discards.extend(ranges);
+        }
+    }
+
     /// The handle ends, with credits left; with `hold`, data of its are still to be written.
     pub fn end(&self, tid: u64, unused: u64, unused_revokes: u64, hold: bool) {
         let mut state = self.state();
@@ -357,6 +366,11 @@ impl Journal {
     /// The same as file systems see it: without a journal there is nothing to wait for.
     pub fn is_durable(&self, tid: u64) -> bool {
         !self.logged.load(Ordering::Acquire) || self.is_committed(tid)
+    }
+
+    /// Is there a log on the device?
+    pub fn is_logged(&self) -> bool {
+        self.logged.load(Ordering::Acquire)
     }
 
     /// Waits until `tid` is durable, which this thread sees to itself unless another is at it.
@@ -407,7 +421,7 @@ impl Journal {
             state = self.wait(state);
         }
         let Some(running) = state.running.take() else { return Ok(false) };
-        let Running { tid, blocks, forgotten, holds, .. } = running;
+        let Running { tid, blocks, forgotten, discards, holds, .. } = running;
         (state.committing, state.committing_holds) = (tid, holds);
         // Nobody changes a block of this transaction now, and nobody joins: the copies are of one moment.
         let sums = device.sums();
@@ -477,6 +491,10 @@ impl Journal {
                 }
             }
             device.drop_forgotten(number);
+        }
+        // Before anybody hears of the commit, and with it may take them.
+        for (number, count) in discards {
+            device.discard(number, count);
         }
         let mut state = self.state();
         state.committed = tid;

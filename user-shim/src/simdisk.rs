@@ -168,6 +168,11 @@ impl Disk for SimDisk {
         if bad { Err(Errno::EIO) } else { Ok(()) }
     }
 
+    /// Written as any other bytes are, so that a crash may come before or after.
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.zero(offset, len)
+    }
+
     fn flush(&self) -> Result<()> {
         held(&self.0).events.push(Event::Flush);
         Ok(())

@@ -380,6 +380,33 @@ impl Super {
         first
     }
 
+    /// `FITRIM`: tells the device which blocks of `len` bytes from `start` on are free, in runs of `least` bytes or more. How
+    /// many bytes that were.
+    pub fn trim(&self, caller: &Caller, start: u64, len: u64, least: u64) -> Result<u64> {
+        if !self.has(Op::trim) {
+            return Err(Errno::ENOTTY);
+        }
+        if self.is_read_only() {
+            return Err(Errno::EROFS);
+        }
+        let (mut at, end, mut trimmed) = (start, start.saturating_add(len), 0);
+        loop {
+            let mut args = abi::bento_trim_args { start: at, end, least, next: 0, trimmed: 0 };
+            self.invoke(Op::trim, |ops| ops.trim, caller, &mut args)?;
+            if args.next <= at || args.trimmed > args.next - at {
+                let (next, bytes) = (args.next, args.trimmed);
+                return Err(self.bad(Op::trim, format_args!("went from byte {at} to {next} for {bytes} bytes")));
+            }
+            // What is discarded is nobody's until then: not all at once.
+            self.force_commit()?;
+            trimmed += args.trimmed;
+            if args.next >= end {
+                return Ok(trimmed);
+            }
+            at = args.next;
+        }
+    }
+
     pub fn freeze(&self) -> Result<()> {
         self.sync(true)?;
         self.freeze_call(Op::freeze, |ops| ops.freeze)?;

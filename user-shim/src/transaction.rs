@@ -63,6 +63,8 @@ pub struct Transaction {
     staged: Vec<Staged>,
     claimed: Claimed,
     released: u64,
+    /// Free blocks that the device is to hear of.
+    discards: Vec<(u64, u64)>,
 }
 
 impl Transaction {
@@ -229,6 +231,7 @@ impl<'a> Ledger<'a> {
             staged: Vec::new(),
             claimed: Claimed::default(),
             released: 0,
+            discards: Vec::new(),
         });
         Ok(())
     }
@@ -400,6 +403,19 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    pub fn tx_discard(&mut self, number: u64, count: u64) -> Result<()> {
+        let device = self.device()?;
+        let tx = self.tx()?;
+        if !device.journal.is_logged() {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if number.checked_add(count).is_none_or(|end| end > device.blocks()) || device.journal.covers(number, count) {
+            return Err(self.sb.bad(self.op, format_args!("discards {count} blocks at {number}, which are not free")));
+        }
+        tx.discards.push((number, count));
+        Ok(())
+    }
+
     pub fn tx_id(&mut self) -> u64 {
         self.tx().map_or(0, |tx| tx.tid)
     }
@@ -458,8 +474,11 @@ impl<'a> Ledger<'a> {
             device.journal.forget(device, tid, *number);
         }
         device.space.give_back(Claimed { blocks: tx.released, reserved: 0 });
-        if tx.released > 0 {
+        if tx.released > 0 || !tx.discards.is_empty() {
             device.space.freed_by(tid);
+        }
+        if !tx.discards.is_empty() {
+            device.journal.discard(tid, std::mem::take(&mut tx.discards));
         }
         for Staged { inode, attr, valid } in &tx.staged {
             crate::attr::apply_staged(self, inode, attr, *valid);

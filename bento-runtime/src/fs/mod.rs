@@ -24,7 +24,7 @@ pub use inode::{
     Attr, Created, FileAttr, FileType, Ino, Inode, NewInode, SetAttr, Stat, Timestamp, access, attributes,
 };
 pub(crate) use inode::{attach, detach};
-pub use mount::{Journal, JournalRun, MountContext, MountFlags, OpenJournal, Reconfigure, Space, Statfs, Why};
+pub use mount::{Journal, JournalRun, MountContext, MountFlags, OpenJournal, Reconfigure, Space, Statfs, Trim, Why};
 pub use transaction::{Checksum, Locked, Transaction};
 pub use xattr::{LinkTarget, XattrList, XattrValue};
 
@@ -128,7 +128,7 @@ ops! {
     lookup create mkdir mknod symlink link unlink rmdir rename tmpfile
     get_link setattr getattr permission getxattr listxattr setxattr removexattr set_acl fileattr_get fileattr_set
     iterate open release flush fsync read write fallocate ioctl poll seek fadvise get_parent
-    map_extents allocate_extents convert_extents
+    map_extents allocate_extents convert_extents trim
     ; save load drop_instance save_inode migrate_inode drop_inode
 }
 
@@ -420,6 +420,12 @@ pub trait FileSystem: Declared + Handlers + Sized + Send + Sync + 'static {
 
     /// The data of a range have reached the device: what was unwritten there is data from now on. (`data = "extents"`)
     fn convert_extents(&self, cx: &Context<Self>, inode: &Inode<Self>, written: Written) -> Result<()> {
+        absent()
+    }
+
+    /// A step of `FITRIM`: free blocks are given to [`Transaction::discard`]. Called until it has come to the end; what one
+    /// step holds is nobody's until the device has heard of it. (`data = "extents"`)
+    fn trim(&self, cx: &Context<Self>, trim: &mut Trim) -> Result<()> {
         absent()
     }
 }

@@ -280,6 +280,38 @@ fn with_auto_da_alloc(flags: u32, on: bool) -> u32 {
     }
 }
 
+/// A step of `FITRIM` ([`super::FileSystem::trim`]), in bytes of the device.
+pub struct Trim<'call> {
+    args: &'call mut abi::bento_trim_args,
+}
+
+impl<'call> Trim<'call> {
+    pub(crate) fn new(args: &'call mut abi::bento_trim_args) -> Self {
+        Trim { args }
+    }
+
+    /// Where this step begins.
+    pub fn start(&self) -> u64 {
+        self.args.start
+    }
+
+    /// Where the last step is to end; may lie behind the device's end.
+    pub fn end(&self) -> u64 {
+        self.args.end
+    }
+
+    /// Runs of fewer bytes are not worth it.
+    pub fn least(&self) -> u64 {
+        self.args.least
+    }
+
+    /// The next step begins at `next`, further on than this one, or that was all: `end` or behind it. Of what lies between,
+    /// `trimmed` bytes are discarded.
+    pub fn advance(&mut self, next: u64, trimmed: u64) {
+        (self.args.next, self.args.trimmed) = (next, trimmed);
+    }
+}
+
 fn parse<T: MountOptions>(call: *mut abi::bento_call, text: &[u8]) -> Result<T> {
     options::parse(text).map_err(|error| {
         // SAFETY: SAFETY.md C1: constant during the call.

@@ -239,6 +239,13 @@ impl<'call> Transaction<'call> {
         host::tx_release(self.call, blocks);
     }
 
+    /// Free blocks, or blocks that this transaction frees, of which the device is told once it has been committed.
+    /// [`super::Device::is_committed`] says so only after that, and whoever hands out blocks waits for it.
+    /// `EOPNOTSUPP` without a journal.
+    pub fn discard(&self, number: u64, count: u64) -> Result<()> {
+        host::tx_discard(self.call, number, count)
+    }
+
     /// Changes attributes with the commit: what `change` makes of them, which is also returned, for the disk. Once for each
     /// inode and transaction: it does not see what an earlier `update` will do.
     pub fn update<F: FileSystem>(&self, inode: &Inode<F>, change: impl FnOnce(&mut Attr)) -> Result<Attr> {

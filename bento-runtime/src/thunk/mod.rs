@@ -72,7 +72,7 @@ impl<F: FileSystem> Table<F> {
     const TEXT: &'static Layout = &Layout::of(F::SHAPE, <F::Inode as State>::SHAPE);
     const LAYOUT: &'static [u8] = Self::TEXT.as_bytes();
     const OPS: abi::bento_ops = table! { Self::SET;
-        mount: statfs sync_fs reconfigure freeze thaw recover;
+        mount: statfs sync_fs reconfigure freeze thaw recover trim;
         inode: write_inode evict_inode get_link setattr getattr permission fileattr_get fileattr_set;
         dir: lookup create mkdir mknod symlink link unlink rmdir rename tmpfile iterate get_parent;
         xattr: getxattr listxattr setxattr removexattr set_acl;

@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use super::enter;
 use crate::abi;
 use crate::contain::contain;
-use crate::fs::{FileSystem, MountContext, Reconfigure, Statfs};
+use crate::fs::{FileSystem, MountContext, Reconfigure, Statfs, Trim};
 
 pub(super) unsafe extern "C" fn mount<F: FileSystem>(
     call: *mut abi::bento_call,
@@ -74,6 +74,14 @@ pub(super) unsafe extern "C" fn reconfigure<F: FileSystem>(
 ) -> i64 {
     // SAFETY: SAFETY.md C1.
     unsafe { enter::<F>(call, |fs, cx| fs.reconfigure(cx, &mut Reconfigure::new(call, &mut *args)).map(|()| 0)) }
+}
+
+pub(super) unsafe extern "C" fn trim<F: FileSystem>(
+    call: *mut abi::bento_call,
+    args: *mut abi::bento_trim_args,
+) -> i64 {
+    // SAFETY: SAFETY.md C1.
+    unsafe { enter::<F>(call, |fs, cx| fs.trim(cx, &mut Trim::new(&mut *args)).map(|()| 0)) }
 }
 
 pub(super) unsafe extern "C" fn freeze<F: FileSystem>(

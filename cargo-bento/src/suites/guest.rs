@@ -170,6 +170,12 @@ pub fn replace(place: &Place, stage: &Stage) -> Result<Tally> {
     run(place, stage, &on(place, stage, &kernel, "replace")?)
 }
 
+/// A device that is told what is free.
+pub fn discard(place: &Place, stage: &Stage) -> Result<Tally> {
+    let kernel = fetch::kernel(stage.kernel)?;
+    run(place, stage, &on(place, stage, &kernel, "discard")?)
+}
+
 pub fn journal(place: &Place, stage: &Stage) -> Result<Tally> {
     let kernel = fetch::kernel(stage.kernel)?;
     let mut spec = limited(spec(place, &kernel, &["journalfs"], "journal")?, stage);

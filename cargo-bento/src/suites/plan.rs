@@ -187,6 +187,8 @@ pub fn stages() -> Vec<Stage> {
         guest("full-rext4-uml", "uml", "rext4", "full, emptied, and full again at once", guest::full).after(UML),
         guest("replace-rext4-uml", "uml", "rext4", "replaced without fsync, and a crash: never empty", guest::replace)
             .after(UML),
+        guest("discard-rext4-uml", "uml", "rext4", "freed blocks given back: discard, fstrim", guest::discard)
+            .after(UML),
         guest("hostile-rext4-uml", "uml", "rext4", "damaged images, checksums right", guest::hostile_images).after(UML),
         guest("upgrade-rext4-uml", "uml", "", "rext4 replaced under load, and after panics", upgrade::disk)
             .after(UML)

@@ -174,4 +174,8 @@ impl FileSystem for Rext4 {
     fn convert_extents(&self, cx: &Context<Self>, inode: &Inode<Self>, written: Written) -> Result<()> {
         file::convert_extents(self, cx, inode, written)
     }
+
+    fn trim(&self, cx: &Context<Self>, trim: &mut Trim) -> Result<()> {
+        self.trim(cx.device(), trim)
+    }
 }

@@ -80,9 +80,6 @@ impl Options {
         if !matches!(&self.errors[..], b"" | b"continue" | b"remount-ro" | b"panic") {
             return Some("errors= is continue, remount-ro or panic");
         }
-        if self.discard {
-            return Some("discard is not supported; use fstrim on a file system that is mounted by another driver");
-        }
         None
     }
 
@@ -98,6 +95,10 @@ impl Options {
             },
         };
         what as u32
+    }
+
+    fn discard(&self) -> bool {
+        self.discard && !self.nodiscard
     }
 
     /// Whichever comes last wins in ext4; here the careful one.
@@ -140,6 +141,9 @@ pub struct Settings {
     /// What the mount before left half-way is finished; whoever is an orphan since is in use.
     #[state(11)]
     recovered: AtomicBool,
+    /// What is freed is also discarded.
+    #[state(12)]
+    discard: AtomicBool,
 }
 
 impl Settings {
@@ -149,6 +153,14 @@ impl Settings {
             number if number == OnError::Panic as u32 => OnError::Panic,
             _ => OnError::Continue,
         }
+    }
+
+    pub fn has_journal(&self) -> bool {
+        self.has_journal
+    }
+
+    pub fn discards(&self) -> bool {
+        self.discard.load(Ordering::Relaxed)
     }
 
     pub fn count_error(&self, device: Device<'_>) {
@@ -203,7 +215,11 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
         last_error: AtomicU64::new(0),
         recovered: AtomicBool::new(restart && !read_only),
         has_journal: first.journal_inode != 0 && !options.no_journal(),
+        discard: AtomicBool::new(options.discard()),
     };
+    if options.discard() && !settings.has_journal {
+        return Err(cx.refuse(format_args!("discard needs a journal, which says when what was freed stays so")));
+    }
     let groups = Groups::new(first.groups)?;
     let mut fs = Rext4::new(first, groups, settings);
     if fs.sb.checksums() {
@@ -539,6 +555,7 @@ impl Rext4 {
         self.settings.minixdf.store(options.minixdf, Ordering::Relaxed);
         self.zones.check_mappings(options.block_validity());
         change.set_auto_da_alloc(options.auto_da_alloc.0);
+        self.settings.discard.store(options.discard() && self.settings.has_journal, Ordering::Relaxed);
         Ok(())
     }
 

@@ -7,11 +7,12 @@ use bento_user_shim::{Harness, SimDisk, flags};
 use common::Image;
 use rext4::Rext4;
 
-const KINDS: &[&[&str]] = &[
-    &["-t", "ext4", "-J", "size=4"],
-    &["-t", "ext4", "-b", "1024", "-O", "^orphan_file", "-J", "size=1"],
-    &["-t", "ext3", "-J", "size=4"],
-    &["-t", "ext4", "-O", "orphan_file", "-J", "size=4"],
+/// Options of `mke2fs`, and of the mount.
+const KINDS: &[(&[&str], &str)] = &[
+    (&["-t", "ext4", "-J", "size=4"], ""),
+    (&["-t", "ext4", "-b", "1024", "-O", "^orphan_file", "-J", "size=1"], "discard"),
+    (&["-t", "ext3", "-J", "size=4"], ""),
+    (&["-t", "ext4", "-O", "orphan_file", "-J", "size=4"], "discard"),
 ];
 
 fn bytes(n: u64, len: usize) -> Vec<u8> {
@@ -53,12 +54,12 @@ fn work(fs: &Harness, disk: &SimDisk) {
 
 #[test]
 fn whatever_a_crash_leaves_is_sound() {
-    for options in KINDS {
+    for (options, mount) in KINDS {
         let image = Image::new("crashes", 24, options);
         let disk = SimDisk::new(image.bytes());
         // Nothing mends a superblock of which only half is new.
         disk.set_sector(1024);
-        let fs = Harness::mount_disk::<Rext4>(disk.clone(), "").unwrap();
+        let fs = Harness::mount_disk::<Rext4>(disk.clone(), mount).unwrap();
         disk.forget_history();
         work(&fs, &disk);
         fs.unmount().unwrap();

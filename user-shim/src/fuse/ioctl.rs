@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! `ioctl` over FUSE: the kernel makes `lsattr` and `chattr` into these commands; all others are the author's.
+//! `ioctl` over FUSE: the kernel makes `lsattr` and `chattr` into some of these commands, and `fstrim` has its own; all others
+//! are the author's.
 
 use bento::errno::{Errno, Result};
+use bento::fs::Op;
 
 use crate::caller::Caller;
 use crate::inode::InodeRef;
@@ -13,6 +15,8 @@ const SETFLAGS: u32 = 0x4008_6602;
 const FSGETXATTR: u32 = 0x801c_581f;
 const FSSETXATTR: u32 = 0x401c_5820;
 const FSXATTR: usize = 28;
+/// `FITRIM`: `struct fstrim_range`, start, length and least length of a run; the length comes back as what was trimmed.
+const FITRIM: u32 = 0xc018_5879;
 
 /// `FS_XFLAG_*` and the `FS_*_FL` of the same meaning.
 const XFLAGS: [(u32, u32); 6] =
@@ -58,6 +62,18 @@ pub fn answer(inode: &InodeRef, caller: &Caller, cmd: u32, input: &[u8], room: u
             let asked: u32 = XFLAGS.iter().filter(|(xflag, _)| xflags & xflag != 0).map(|(_, fl)| fl).sum();
             inode.fileattr_set(caller, before & !shown | asked, word(input, 12)?)?;
             Ok((0, Vec::new()))
+        }
+        FITRIM if inode.sb().has(Op::trim) => {
+            if !caller.is_root() {
+                return Err(Errno::EPERM);
+            }
+            let (fields, []) = input.as_chunks::<8>() else { return Err(Errno::EINVAL) };
+            let &[start, len, least] = fields else { return Err(Errno::EINVAL) };
+            let [start, len, least] = [start, len, least].map(u64::from_ne_bytes);
+            let trimmed = inode.sb().trim(caller, start, len, least)?;
+            let mut output = [start, trimmed, least].map(u64::to_ne_bytes).concat();
+            output.truncate(room);
+            Ok((0, output))
         }
         _ => {
             let (value, output) = inode.ioctl(caller, cmd, 0, input, room)?;

@@ -185,6 +185,11 @@ impl Task {
         })
     }
 
+    /// `fstrim`: how many bytes the device was told are free.
+    pub fn trim(&self, start: u64, len: u64, least: u64) -> Result<u64> {
+        self.sb.trim(&self.caller, start, len, least)
+    }
+
     // ---- extended attributes ----
 
     pub fn getxattr(&self, path: impl AsRef<[u8]>, name: impl AsRef<[u8]>) -> Result<Vec<u8>> {

@@ -9,6 +9,9 @@ use crate::disk::{BLOCK_UNINIT, Descriptor};
 use crate::txn::{Txn, Use};
 use crate::zones::Zones;
 
+/// So many runs are looked for at once.
+const RUNS: usize = 1024;
+
 /// So many groups are looked through for a run of the length wanted, before a shorter one will do.
 const PATIENCE: u32 = 8;
 
@@ -239,6 +242,62 @@ enum Found {
 }
 
 impl crate::Rext4 {
+    /// The free runs of a part of a group that are `least` blocks or longer, and up to where those are all.
+    pub(super) fn free_runs(
+        &self,
+        device: Device<'_>,
+        state: &mut Group,
+        group: u32,
+        (from, to): (u32, u32),
+        least: u32,
+    ) -> Result<(Vec<(u32, u32)>, u32)> {
+        let descriptor = self.descriptor(device, group)?;
+        let counts = descriptor.counts(&self.sb)?;
+        let mut runs = Vec::new();
+        let Some(bitmap) = self.bitmap_to_search(device, state, &descriptor, counts.flags)? else {
+            return Ok((runs, to));
+        };
+        let (zones, first) = (&self.zones, self.sb.first_block_of(group));
+        let map = Map { bitmap: bitmap.as_ref(), zones, first, state, lowest: 0, end: to };
+        let mut at = from;
+        while counts.free_blocks > 0
+            && let Some((start, count)) = map.run(at, to)
+        {
+            at = start + count;
+            if count >= least {
+                runs.try_reserve(1)?;
+                runs.push((start, count));
+            }
+            if runs.len() >= RUNS {
+                return Ok((runs, at));
+            }
+        }
+        Ok((runs, to))
+    }
+
+    /// A group's bitmap, if it has one; `None` when it is corrupt: nothing is taken by it.
+    fn bitmap_to_search<'call>(
+        &self,
+        device: Device<'call>,
+        state: &mut Group,
+        descriptor: &Descriptor<'_>,
+        flags: u16,
+    ) -> Result<Option<Option<Block<'call>>>> {
+        if state.bad_blocks {
+            return Ok(None);
+        }
+        if flags & BLOCK_UNINIT != 0 {
+            return Ok(Some(None));
+        }
+        match self.block_bitmap(device, descriptor) {
+            Err(Errno::EUCLEAN) => {
+                state.bad_blocks = true;
+                Ok(None)
+            }
+            bitmap => bitmap.map(|bitmap| Some(Some(bitmap))),
+        }
+    }
+
     /// The run to take of a group; `None` when its bitmap is corrupt.
     fn search(
         &self,
@@ -251,18 +310,10 @@ impl crate::Rext4 {
     ) -> Result<Option<Best>> {
         let (zones, first) = (&self.zones, self.sb.first_block_of(descriptor.group));
         let end = self.sb.blocks_of(descriptor.group);
-        if state.bad_blocks {
-            return Ok(None);
-        }
-        if flags & BLOCK_UNINIT != 0 {
-            return Ok(Some(Map { bitmap: None, zones, first, state, lowest: 0, end }.best(from, want)));
-        }
-        let bitmap = match self.block_bitmap(device, descriptor) {
-            Err(Errno::EUCLEAN) => {
-                state.bad_blocks = true;
-                return Ok(None);
-            }
-            bitmap => bitmap?,
+        let bitmap = match self.bitmap_to_search(device, state, descriptor, flags)? {
+            None => return Ok(None),
+            Some(None) => return Ok(Some(Map { bitmap: None, zones, first, state, lowest: 0, end }.best(from, want))),
+            Some(Some(bitmap)) => bitmap,
         };
         // What is full at the group's beginning is looked through once.
         let lowest = bitmap.find_bit(false, state.lowest as usize, end as usize).map_or(end, |lowest| lowest as u32);

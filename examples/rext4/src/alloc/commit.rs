@@ -109,6 +109,10 @@ impl<'call> Txn<'call> {
                         state.lowest = state.lowest.min(change.start);
                         if !at_once {
                             state.free(change.start, change.count, id)?;
+                            if self.fs.settings.discards() {
+                                let start = self.fs.sb.first_block_of(group) + u64::from(change.start);
+                                self.tx.discard(start, change.count.into())?;
+                            }
                         }
                     }
                 }

@@ -6,6 +6,7 @@ mod blocks;
 mod commit;
 mod groups;
 mod inodes;
+mod trim;
 
 pub use commit::{Change, Kind};
 pub use groups::{Groups, Ticket};

@@ -198,6 +198,9 @@ pub struct Settings {
     /// What the mount before left half-way is finished; whoever is an orphan since is in use.
     #[state(11)]
     pub recovered: AtomicBool,
+    /// What is freed is also discarded.
+    #[state(12)]
+    pub discard: AtomicBool,
 }
 
 #[derive(Default)]
