@@ -10,7 +10,7 @@ use bento_user_shim::{Harness, Times, flags};
 /// The handlers it comes to: all but those of file systems with a device.
 #[allow(dead_code)] // not by every test
 pub fn handlers() -> impl Iterator<Item = &'static Op> {
-    let device = [Op::recover, Op::set_acl, Op::map_extents, Op::allocate_extents, Op::convert_extents];
+    let device = [Op::recover, Op::trim, Op::set_acl, Op::map_extents, Op::allocate_extents, Op::convert_extents];
     Op::HANDLERS.iter().filter(move |op| !device.contains(op))
 }
 
