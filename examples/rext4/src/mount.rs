@@ -52,12 +52,12 @@ struct Options {
     sb: u64,
     resuid: Option<u32>,
     resgid: Option<u32>,
+    #[option(off = "nodiscard")]
     discard: bool,
+    #[option(off = "bsddf")]
     minixdf: bool,
-    bsddf: bool,
-    nodiscard: bool,
-    block_validity: bool,
-    noblock_validity: bool,
+    #[option(default = Switch(true), off = "noblock_validity")]
+    block_validity: Switch,
     user_xattr: bool,
     acl: bool,
     delalloc: bool,
@@ -95,15 +95,6 @@ impl Options {
             },
         };
         what as u32
-    }
-
-    fn discard(&self) -> bool {
-        self.discard && !self.nodiscard
-    }
-
-    /// Whichever comes last wins in ext4; here the careful one.
-    fn block_validity(&self) -> bool {
-        self.block_validity || !self.noblock_validity
     }
 
     fn no_journal(&self) -> bool {
@@ -215,9 +206,9 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
         last_error: AtomicU64::new(0),
         recovered: AtomicBool::new(restart && !read_only),
         has_journal: first.journal_inode != 0 && !options.no_journal(),
-        discard: AtomicBool::new(options.discard()),
+        discard: AtomicBool::new(options.discard),
     };
-    if options.discard() && !settings.has_journal {
+    if options.discard && !settings.has_journal {
         return Err(cx.refuse(format_args!("discard needs a journal, which says when what was freed stays so")));
     }
     let groups = Groups::new(first.groups)?;
@@ -241,9 +232,9 @@ pub fn mount(cx: &MountContext) -> Result<Rext4> {
         fs.zones.add(run.physical, run.count)?;
     }
     fs.orphan_file(cx)?;
-    fs.zones.check_mappings(options.block_validity());
+    fs.zones.check_mappings(options.block_validity.0);
     if let Some(block) = fs.zones.finish()
-        && options.block_validity()
+        && options.block_validity.0
     {
         let what = "superblock, descriptors, bitmaps, inode tables, journal and orphan file";
         return Err(cx.refuse(format_args!("block {block} is used twice for metadata ({what}); run e2fsck")));
@@ -553,9 +544,9 @@ impl Rext4 {
         }
         self.settings.on_error.store(options.on_error(stored), Ordering::Relaxed);
         self.settings.minixdf.store(options.minixdf, Ordering::Relaxed);
-        self.zones.check_mappings(options.block_validity());
+        self.zones.check_mappings(options.block_validity.0);
         change.set_auto_da_alloc(options.auto_da_alloc.0);
-        self.settings.discard.store(options.discard() && self.settings.has_journal, Ordering::Relaxed);
+        self.settings.discard.store(options.discard && self.settings.has_journal, Ordering::Relaxed);
         Ok(())
     }
 
