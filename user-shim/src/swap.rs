@@ -665,7 +665,7 @@ impl Super {
         }
     }
 
-    fn restart_spoiled(self: &Arc<Self>) {
+    pub fn restart_spoiled(self: &Arc<Self>) {
         let _one = held(&self.swaps.one);
         if self.slot.health() != Health::Restarting {
             return;

@@ -377,6 +377,15 @@ impl Harness {
     }
 }
 
+impl Harness {
+    /// An abandoned call, and the restart that follows it, on this thread and to its end.
+    pub fn poison_and_restart(&self) -> Health {
+        self.sb().abandoned(self.sb().slot.generation());
+        self.sb().restart_spoiled();
+        self.health()
+    }
+}
+
 impl Unmounted {
     /// Panics when something leaked, unless a poisoned instance meant to.
     pub fn assert_clean(&self) {

@@ -296,3 +296,108 @@ fn found_with_held(made: &Made) -> Vec<u8> {
     fs.unmount().unwrap();
     disk.bytes()
 }
+
+/// A mount in use: a file that is open, one that is open and has no name any more, and changes that are not in the log yet.
+/// What those become that nobody synced, nobody is promised.
+fn busy(bytes: &[u8]) -> (Harness, Image, Vec<File>) {
+    let (fs, disk) = mount(bytes);
+    let files = vec![fs.open("/held", flags::READ_WRITE).unwrap(), fs.open("/d/gone", flags::READ_WRITE).unwrap()];
+    fs.unlink("/d/gone").unwrap();
+    fs.sync().unwrap();
+    fs.chmod("/held", 0o600).unwrap();
+    fs.rename("/d/old", "/d/new").unwrap();
+    (fs, disk, files)
+}
+
+/// An abandoned call: a new instance reads the device below the live mount, and one of its accesses fails. The mount goes on or
+/// is quarantined, which its log and each caller are told; then it can be restarted, or unmounted.
+fn restarts(made: &Made, fault: Fault) {
+    // All inodes are made once: each has a number of its own by chance.
+    let bytes = {
+        let (fs, disk) = mount(&made.bytes);
+        fs.write_file("/held", HELD).unwrap();
+        fs.mkdir("/d", 0o755).unwrap();
+        fs.write_file("/d/gone", vec![1; 20_000]).unwrap();
+        fs.write_file("/d/old", "old").unwrap();
+        fs.unmount().unwrap();
+        disk.bytes()
+    };
+    let expected = {
+        let (fs, _, files) = busy(&bytes);
+        let tree = look(&fs);
+        drop(files);
+        fs.unmount().unwrap();
+        tree
+    };
+    let (mut seen, mut faults, mut quarantined) = (HashSet::new(), 0, 0);
+    for n in 0.. {
+        // Restarted again after every other access, unmounted after the rest; with the other fault it is the other way round.
+        let heals = (n % 2 == 0) == (fault == Fault::Panics);
+        let what = format!("{:?}: restart: {fault:?}, heals {heals}, access {n}", made.kind);
+        let (fs, disk, files) = busy(&bytes);
+        let panics = fs.panics().len();
+        faults::arm(n, fault);
+        let health = fs.poison_and_restart();
+        let met = faults::disarm();
+        let mut synced = false;
+        faults += usize::from(met);
+        let panicked = usize::from(met && fault == Fault::Panics);
+        assert_eq!(fs.panics().len() - panics, panicked, "{what}: {:?}", fs.log());
+        match health {
+            Health::Ok => {}
+            Health::Quarantined if met => {
+                quarantined += 1;
+                let log = fs.log();
+                assert!(log.iter().any(|line| line.contains("cannot be restarted")), "{what}: {log:?}");
+                assert_eq!(fs.stat("/d/new").map(drop).and(fs.chmod("/held", 0o640)), Err(Errno::EIO), "{what}");
+                assert_eq!(fs.create("/d/newer", 0o600).map(drop), Err(Errno::EIO), "{what}");
+                // The log is the shim's, and sound: what was changed before can still be made durable.
+                synced = files[0].fsync().is_ok();
+            }
+            other => panic!("{what}: {other:?}: {:?}", fs.log()),
+        }
+        let works = health == Health::Ok || heals;
+        if works {
+            if health != Health::Ok {
+                fs.restart().unwrap_or_else(|error| panic!("{what}: {error:?}: {:?}", fs.log()));
+            }
+            assert_eq!(expected.differences(&look(&fs), 5), [""; 0], "{what}: {:?}", fs.log());
+            assert_eq!(files[0].read_at(0, 100).unwrap(), HELD, "{what}");
+            assert_eq!(files[1].read_at(0, 100).unwrap(), [1; 100], "{what}");
+            files[0].write_all_at(HELD, 0).unwrap();
+            files[0].fsync().unwrap();
+        }
+        let log = fs.log();
+        drop(files);
+        fs.unmount().unwrap();
+        if seen.insert((works, synced, made.sum(&disk.bytes()))) {
+            let tree = found(made, &disk.bytes(), &format!("{what}: {log:?}"));
+            // What was synced before is there in any case.
+            assert!(
+                !works || expected.differences(&tree, 5).is_empty(),
+                "{what}: {:?}",
+                expected.differences(&tree, 5)
+            );
+            let held = tree.get(b"held").map(|held| held.mode & 0o7777);
+            assert!(held == Some(0o600) || held == Some(0o644) && !works && !synced, "{what}: {held:?}");
+            assert!(tree.get(b"d").is_some(), "{what}");
+        }
+        if !met {
+            assert_eq!(health, Health::Ok, "{what}");
+            break;
+        }
+    }
+    let states = seen.len();
+    println!("{:?}: restart: {fault:?}: {faults} faults, {quarantined} quarantined, {states} states", made.kind);
+    assert!(faults > 0 && quarantined > 0);
+}
+
+#[test]
+fn restarting() {
+    for kind in &KINDS {
+        let made = Made::new(kind);
+        for fault in FAULTS {
+            restarts(&made, fault);
+        }
+    }
+}
