@@ -187,6 +187,16 @@ static int bento_journal_features(struct bento_super *bs, journal_t *journal)
 	return -EOPNOTSUPP;
 }
 
+/* After so many seconds a transaction commits by itself; 0 leaves it as it is. */
+static void bento_journal_interval(journal_t *journal, u32 seconds)
+{
+	if (!seconds)
+		return;
+	write_lock(&journal->j_state_lock);
+	journal->j_commit_interval = min_t(u64, seconds, 24 * 3600) * HZ;
+	write_unlock(&journal->j_state_lock);
+}
+
 static int bento_journal_start(struct bento_super *bs, struct bento_journal *args,
 			       const struct bento_log *log, int total)
 {
@@ -204,9 +214,7 @@ static int bento_journal_start(struct bento_super *bs, struct bento_journal *arg
 	journal->j_private = bs->sb;
 	journal->j_bmap = bento_journal_bmap;
 	journal->j_commit_callback = bento_discard_committed;
-	if (args->commit_interval)
-		journal->j_commit_interval =
-			min_t(u64, args->commit_interval, 24 * 3600) * HZ;
+	bento_journal_interval(journal, args->commit_interval);
 	if (!(args->flags & BENTO_JOURNAL_NO_BARRIER))
 		journal->j_flags |= JBD2_BARRIER;
 	if (args->flags & BENTO_JOURNAL_DISCARD)
@@ -561,6 +569,14 @@ int bento_disk_mounted(struct bento_super *bs, const struct bento_mount_args *ar
 	space->gid = KGIDT_INIT(args->space_gid);
 	bs->disk.settled = true;
 	return 0;
+}
+
+void bento_disk_reconfigured(struct bento_super *bs,
+			     const struct bento_reconfigure_args *args)
+{
+	WRITE_ONCE(bs->disk.auto_da_alloc, !(args->flags & BENTO_MOUNT_NOAUTO_DA_ALLOC));
+	if (bs->disk.journal)
+		bento_journal_interval(bs->disk.journal, args->commit_interval);
 }
 
 int bento_disk_writable(struct bento_super *bs)

@@ -657,6 +657,8 @@ void bento_disk_init(struct bento_super *bs);
 bool bento_journal_overlaps(const struct bento_super *bs, u64 number, u64 count);
 /* What the mount handler chose, checked. */
 int bento_disk_mounted(struct bento_super *bs, const struct bento_mount_args *args);
+void bento_disk_reconfigured(struct bento_super *bs,
+			     const struct bento_reconfigure_args *args);
 /* Read-only until now. */
 int bento_disk_writable(struct bento_super *bs);
 /* The mount has succeeded: `recover`, and no error is left in the journal. */

@@ -382,7 +382,10 @@ static int bento_reconfigure_call(struct fs_context *fc)
 	struct bento_super *bs = bento_sb(sb);
 	struct bento_mount_ctx *ctx = fc->fs_private;
 	struct bento_reconfigure_args args = {
-		.options = bento_bytes(ctx->options, ctx->len),
+		/* Without any they stay what they are, as /proc/mounts goes on to say. */
+		.options = ctx->len || !bs->options ?
+				   bento_bytes(ctx->options, ctx->len) :
+				   bento_bytes(bs->options, strlen(bs->options)),
 		.flags = (fc->sb_flags & SB_RDONLY ? BENTO_MOUNT_RDONLY : 0) |
 			 (bs->disk.auto_da_alloc ? 0 : BENTO_MOUNT_NOAUTO_DA_ALLOC),
 		.max_bytes = bs->max_bytes,
@@ -413,7 +416,8 @@ static int bento_reconfigure_call(struct fs_context *fc)
 	}
 	WRITE_ONCE(bs->max_bytes, args.max_bytes);
 	WRITE_ONCE(bs->max_inodes, args.max_inodes);
-	WRITE_ONCE(bs->disk.auto_da_alloc, !(args.flags & BENTO_MOUNT_NOAUTO_DA_ALLOC));
+	if (bento_extents(bs))
+		bento_disk_reconfigured(bs, &args);
 	if (options) {
 		spin_lock(&bs->options_lock);
 		swap(options, bs->options);

@@ -255,7 +255,7 @@ struct bento_sync_fs_args {
 struct bento_reconfigure_args {
 	struct bento_bytes options;
 	uint32_t flags; /* BENTO_MOUNT_*; out: BENTO_MOUNT_NOAUTO_DA_ALLOC */
-	uint32_t pad;
+	uint32_t commit_interval; /* out: seconds; 0: as it was */
 	/* in: current; out: new limits of a resident mount */
 	uint64_t max_bytes;
 	uint64_t max_inodes;

@@ -618,7 +618,7 @@ const _: () = {
 pub struct bento_reconfigure_args {
     pub options: bento_bytes,
     pub flags: u32,
-    pub pad: u32,
+    pub commit_interval: u32,
     pub max_bytes: u64,
     pub max_inodes: u64,
 }
@@ -637,8 +637,8 @@ const _: () = {
         "Offset of field: bento_reconfigure_args::flags",
     ][::core::mem::offset_of!(bento_reconfigure_args, flags) - 16usize];
     [
-        "Offset of field: bento_reconfigure_args::pad",
-    ][::core::mem::offset_of!(bento_reconfigure_args, pad) - 20usize];
+        "Offset of field: bento_reconfigure_args::commit_interval",
+    ][::core::mem::offset_of!(bento_reconfigure_args, commit_interval) - 20usize];
     [
         "Offset of field: bento_reconfigure_args::max_bytes",
     ][::core::mem::offset_of!(bento_reconfigure_args, max_bytes) - 24usize];

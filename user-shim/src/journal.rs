@@ -640,6 +640,12 @@ impl Journal {
         Ok(opened)
     }
 
+    /// How old a transaction may become, in seconds.
+    pub fn set_interval(&self, seconds: u32) {
+        self.state().interval = Duration::from_secs(seconds.into());
+        self.changed.notify_all();
+    }
+
     /// Commits what is old enough and keeps room in the log, until [`Self::stop`].
     pub fn keep_time(&self, device: &Device) {
         let mut state = self.state();

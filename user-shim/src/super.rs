@@ -336,10 +336,12 @@ impl Super {
                 return Err(Errno::EINVAL);
             }
         } else {
+            // Without any they stay what they are, as /proc/mounts goes on to say.
+            let meant = if options.is_empty() { held(&self.options).clone() } else { options.to_owned() };
             let mut args = abi::bento_reconfigure_args {
-                options: bytes(options.as_bytes()),
+                options: bytes(meant.as_bytes()),
                 flags: if read_only { abi::BENTO_MOUNT_RDONLY } else { 0 },
-                pad: 0,
+                commit_interval: 0,
                 max_bytes: self.max_bytes.load(Ordering::Acquire),
                 max_inodes: self.max_inodes.load(Ordering::Acquire),
             };
@@ -350,9 +352,10 @@ impl Super {
             self.check_limits(Op::reconfigure, args.max_bytes, args.max_inodes)?;
             self.max_bytes.store(args.max_bytes, Ordering::Release);
             self.max_inodes.store(args.max_inodes, Ordering::Release);
-            if !options.is_empty() {
-                *held(&self.options) = options.to_owned();
+            if let Some(device) = self.device.as_ref().filter(|_| args.commit_interval != 0) {
+                device.journal.set_interval(args.commit_interval);
             }
+            *held(&self.options) = meant;
         }
         let before = self.read_only.swap(read_only, Ordering::AcqRel);
         match self.device.as_ref().filter(|device| read_only && !before && !device.is_read_only()) {

@@ -20,7 +20,7 @@ use memfs_v2::MemFs as Mem2;
 /// A version 1 with a file in it, open.
 fn mounted(options: &str) -> (Harness, File) {
     let fs = Harness::mount::<Bytes1>(options).unwrap();
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     fs.mkdir("/d", 0o755).unwrap();
     fs.write_file("/d/f", b"before").unwrap();
     let file = fs.open("/d/f", flags::READ_WRITE).unwrap();
@@ -51,7 +51,7 @@ fn refused(
     assert!(error.reason.contains(reason), "{error}");
     assert!(fs.last_swap().contains(" failed ") && fs.last_swap().contains(reason), "{}", fs.last_swap());
     assert_eq!((fs.version(), fs.health()), (1, Health::Ok));
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     serves(fs, file);
     fs.upgrade::<Bytes2>().unwrap();
     serves(fs, file);
@@ -155,7 +155,7 @@ fn no_memory_in_load() {
     fs.remount("on=load,kind=error,errno=12").unwrap();
     let error = fs.upgrade::<Bytes2>().unwrap_err();
     assert_eq!((error.errno, fs.version()), (Errno::ENOMEM, 1));
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     fs.upgrade::<Bytes2>().unwrap();
     assert_eq!(file.read_at(10, 100_000).unwrap(), [7; 100_000]);
     end(&fs, file);
@@ -212,7 +212,7 @@ fn the_version_that_runs_is_no_upgrade() {
     spoil(&fs);
     assert_eq!(fs.health(), Health::Quarantined);
     fs.upgrade_to(1).unwrap();
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     serves(&fs, &file);
     end(&fs, file);
 }
@@ -256,7 +256,7 @@ fn a_call_that_does_not_leave_is_named_and_two_upgrades_do_not_mix() {
         call.join().unwrap();
     });
     assert_eq!(fs.version(), 1);
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     fs.upgrade::<Bytes2>().unwrap();
     serves(&fs, &file);
     end(&fs, file);
@@ -295,7 +295,7 @@ fn a_panic_restarts_from_the_state() {
     spoil(&fs);
     assert_eq!(fs.wait_for_restart(Duration::from_secs(5)), Health::Ok);
     assert_eq!((fs.restarts(), fs.generation()), (1, 3));
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     serves(&fs, &file);
     fs.mkdir("/x", 0o755).unwrap();
     end(&fs, file);
@@ -310,7 +310,7 @@ fn a_panic_quarantines_and_an_upgrade_heals() {
     assert_eq!(fs.write_file("/y", b"y"), Err(Errno::EIO));
     fs.upgrade::<Bytes2>().unwrap();
     assert_eq!(fs.health(), Health::Ok);
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     serves(&fs, &file);
     end(&fs, file);
 }
@@ -372,7 +372,7 @@ fn restarts_are_bounded() {
     assert!(fs.log().iter().any(|line| line.contains("too many restarts within a minute")), "{:#?}", fs.log());
     // By hand it can.
     fs.restart().unwrap();
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     serves(&fs, &file);
     end(&fs, file);
 }
@@ -383,7 +383,7 @@ fn a_poisoned_inode_alone_answers_eio_until_it_is_loaded_afresh() {
     fs.write_file("/other", b"other").unwrap();
     fs.remount("on=getattr,kind=poison").unwrap();
     assert_eq!(fs.stat("/d/f").map(drop), Err(Errno::EIO));
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     assert_eq!(fs.stat("/d/f").map(drop), Err(Errno::EIO));
     assert_eq!(fs.read_file("/other").unwrap(), b"other");
     assert_eq!(fs.health(), Health::Ok);
@@ -401,7 +401,7 @@ fn a_hundred_restarts_lose_nothing() {
         spoil(&fs);
         assert_eq!(fs.wait_for_restart(Duration::from_secs(5)), Health::Ok);
     }
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     assert_eq!(fs.restarts(), 100);
     serves(&fs, &file);
     end(&fs, file);
@@ -433,7 +433,7 @@ fn restarts_beside_files_that_come_and_go() {
         }
         over.store(true, Ordering::Relaxed);
     });
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     serves(&fs, &file);
     end(&fs, file);
 }

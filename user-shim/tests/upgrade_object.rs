@@ -62,7 +62,7 @@ fn memory_runs_out_in_load() {
     let error = fs.upgrade_object(&object("bytesfs_v2", 2)).unwrap_err();
     assert_eq!(error.errno, Errno::ENOMEM, "{error}");
     assert_eq!((fs.version(), fs.health()), (1, Health::Ok));
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     upgrade(&fs);
     assert_eq!(fs.read_file("/f").unwrap(), b"before");
     fs.unmount().unwrap();
@@ -78,7 +78,7 @@ fn load_and_save_are_abandoned() {
         // A load leaves nothing behind but what it had made; a save was at work on the instance itself.
         assert_eq!((fs.version(), fs.health()), (1, still), "{on}");
         if still == Health::Ok {
-            fs.remount("").unwrap();
+            fs.remount("on=").unwrap();
             assert_eq!(fs.read_file("/f").unwrap(), b"before");
             upgrade(&fs);
         }
@@ -114,7 +114,7 @@ fn who_waits_for_a_lock_of_an_abandoned_call_goes_at_once() {
     });
     assert_eq!(fs.wait_for_restart(Duration::from_secs(5)), Health::Ok);
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     fs.mkdir("/after", 0o755).unwrap();
     fs.unmount().unwrap();
 }
@@ -131,7 +131,7 @@ fn panics_restart_from_the_state_and_lose_nothing() {
         assert_eq!(fs.wait_for_restart(Duration::from_secs(5)), Health::Ok);
         assert_eq!(fs.restarts(), restart);
     }
-    fs.remount("").unwrap();
+    fs.remount("on=").unwrap();
     assert_eq!(fs.read_file("/f").unwrap(), b"before");
     fs.unmount().unwrap();
 }

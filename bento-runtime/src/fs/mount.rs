@@ -267,6 +267,11 @@ impl<'call> Reconfigure<'call> {
         self.args.flags = with_auto_da_alloc(self.args.flags, on);
     }
 
+    /// Seconds after which the journal commits by itself, as [`super::Journal::commit_interval`]; unless set it stays as it is.
+    pub fn set_commit_interval(&mut self, seconds: u32) {
+        self.args.commit_interval = seconds;
+    }
+
     /// New limits of a resident mount; 0 = none.
     pub fn set_limits(&mut self, bytes: u64, inodes: u64) {
         (self.args.max_bytes, self.args.max_inodes) = (bytes, inodes);

@@ -32,6 +32,9 @@ impl From<bool> for Switch {
     }
 }
 
+/// ext4's, in seconds.
+const COMMIT_INTERVAL: u32 = 5;
+
 /// What ext4 has, as far as it makes sense here. Those that only name what is done anyway are taken and not looked at.
 #[derive(MountOptions)]
 #[allow(dead_code)]
@@ -42,7 +45,7 @@ struct Options {
     norecovery: bool,
     #[option(default = b"ordered".to_vec())]
     data: Vec<u8>,
-    /// Seconds.
+    /// Seconds; 0 is [`COMMIT_INTERVAL`].
     #[option(default = 0)]
     commit: u32,
     #[option(default = Switch(true), off = "nobarrier")]
@@ -95,6 +98,11 @@ impl Options {
             },
         };
         what as u32
+    }
+
+    /// Seconds.
+    fn commit_interval(&self) -> u32 {
+        if self.commit == 0 { COMMIT_INTERVAL } else { self.commit }
     }
 
     fn no_journal(&self) -> bool {
@@ -313,7 +321,7 @@ impl Rext4 {
             checksums: self.sb.checksums(),
             barrier: options.barrier.0,
             discard: false,
-            commit_interval: options.commit,
+            commit_interval: options.commit_interval(),
         });
         let found = found.map_err(|error| match error {
             // The device's own answer: a mount that only reads recovers as well.
@@ -546,6 +554,7 @@ impl Rext4 {
         self.settings.minixdf.store(options.minixdf, Ordering::Relaxed);
         self.zones.check_mappings(options.block_validity.0);
         change.set_auto_da_alloc(options.auto_da_alloc.0);
+        change.set_commit_interval(options.commit_interval());
         self.settings.discard.store(options.discard && self.settings.has_journal, Ordering::Relaxed);
         Ok(())
     }

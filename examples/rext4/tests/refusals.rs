@@ -141,6 +141,28 @@ fn options() {
     }
 }
 
+#[test]
+fn a_remount_without_options_leaves_them() {
+    let image = image(SUMMED);
+    let fs = image.mount("minixdf,commit=3600");
+    let blocks = fs.statfs().unwrap().blocks;
+    fs.remount_read_only(true).unwrap();
+    fs.remount_read_only(false).unwrap();
+    assert_eq!(fs.statfs().unwrap().blocks, blocks);
+    fs.remount("commit=1").unwrap();
+    assert!(fs.statfs().unwrap().blocks < blocks);
+    // That commits soon, which would have taken an hour; nobody syncs.
+    fs.mkdir("/d", 0o755).unwrap();
+    let crashed = || image.with("crashed", &image.bytes()).mount("").exists("/d");
+    let mut looked = 0;
+    while !crashed() {
+        looked += 1;
+        assert!(looked < 600, "it does not commit");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    image.done(fs);
+}
+
 /// The copy of the superblock in the second group will do.
 #[test]
 fn another_superblock() {

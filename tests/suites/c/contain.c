@@ -139,7 +139,7 @@ int main(int argc, char **argv)
 			} else {
 				struct statfs fs;
 
-				number = change(mountpoint, "");
+				number = change(mountpoint, "on=");
 				/* A lock of the instance: whoever meets it again, a remount too, has it quarantined. */
 				int locked = !strcmp(kind, "lock") && statfs(".", &fs) && errno == EIO;
 

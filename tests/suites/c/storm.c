@@ -76,7 +76,7 @@ int main(int argc, char **argv)
 	close(gate[1]);
 	while (wait(&status) > 0)
 		crashed += !WIFEXITED(status) || WEXITSTATUS(status);
-	if (change(argv[1], ""))
+	if (change(argv[1], "on="))
 		return 5;
 	for (int task = 0; task < tasks; task++) {
 		total += count[2 * task];
