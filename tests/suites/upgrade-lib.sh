@@ -12,6 +12,8 @@ load_begin() {
     rm -f /tmp/stop
     mkdir $dir/load
     $bin/load $dir/load 2 /tmp/stop > /tmp/load.log & load=$!
+    # The mount may go away at once: it is to have the folder by then.
+    while kill -0 $load && [ "$(readlink /proc/$load/cwd)" != $dir/load ]; do sleep 0.02; done
 }
 load_end() {
     local code
