@@ -154,6 +154,12 @@ static int bento_tx_join(struct bento_call *call, struct bento_tx *tx)
 	return err;
 }
 
+/* From here on it goes through the journal, if there is one. */
+static int bento_tx_joined(struct bento_call *call, struct bento_tx *tx)
+{
+	return unlikely(tx->apart) ? bento_tx_join(call, tx) : 0;
+}
+
 static int bento_tx_start(struct bento_call *call, struct bento_tx *tx)
 {
 	journal_t *journal = call->sb->disk.journal;
@@ -222,14 +228,13 @@ EXPORT_SYMBOL_GPL(bento_tx_begin);
 s32 bento_tx_extend(struct bento_call *call, u32 blocks, u32 revokes)
 {
 	struct bento_tx *tx = container_of(call, struct bento_kcall, pub)->tx;
-	int err = 0;
+	int err;
 
 	if (!tx)
 		return bento_tx_wrong(call, "extends a transaction it has not");
 	if (blocks > INT_MAX / 2 - tx->blocks || revokes > INT_MAX / 2 - tx->revokes)
 		return -ENOSPC;
-	if (unlikely(tx->apart))
-		err = bento_tx_join(call, tx);
+	err = bento_tx_joined(call, tx);
 	if (tx->handle && !err)
 		err = jbd2_journal_extend(tx->handle, blocks, revokes);
 	if (err)
@@ -269,8 +274,8 @@ static int bento_tx_access(struct bento_call *call, struct bento_tx *tx,
 	if (unlikely(bento_journal_overlaps(call->sb, bh->b_blocknr, 1)))
 		return bento_bad(call->sb, call->op, "changes block %llu of the journal",
 				 (u64)bh->b_blocknr);
-	if (unlikely(tx->apart && tx->written_count)) {
-		err = bento_tx_join(call, tx);
+	if (tx->written_count) {
+		err = bento_tx_joined(call, tx);
 		if (err)
 			return err;
 	}
@@ -421,11 +426,9 @@ s32 bento_tx_forget(struct bento_call *call, u64 number)
 			       tx->revokes);
 		return -ENOSPC;
 	}
-	if (unlikely(tx->apart)) {
-		err = bento_tx_join(call, tx);
-		if (err)
-			return err;
-	}
+	err = bento_tx_joined(call, tx);
+	if (err)
+		return err;
 	BENTO_TX_GROW(tx, forget);
 	tx->forget[tx->forget_count++] = number;
 	return 0;
@@ -508,6 +511,9 @@ s32 bento_tx_discard(struct bento_call *call, u64 number, u64 count)
 
 	if (!tx)
 		return bento_tx_wrong(call, "discards blocks outside of a transaction");
+	err = bento_tx_joined(call, tx);
+	if (err)
+		return err;
 	if (!tx->handle)
 		return -EOPNOTSUPP;
 	err = bento_block_range(call, number, count);
@@ -529,8 +535,7 @@ u64 bento_tx_id(struct bento_call *call)
 	if (!tx)
 		return 0;
 	/* Who asks means to wait for a commit: there is to be one. */
-	if (unlikely(tx->apart))
-		bento_tx_join(call, tx);
+	bento_tx_joined(call, tx);
 	return bento_tx_tid(tx);
 }
 EXPORT_SYMBOL_GPL(bento_tx_id);

@@ -89,7 +89,7 @@ for kind in "ext4 -b 1024" "ext4 -b 4096" "ext3 -b 1024"; do
     sync -f $dir
     cat /tmp/5000-3 > $dir/target
     left "written over without it" /dev/null
-    check "a remount that says nothing" mount -o remount,rw "$BENTO_DISK0" $dir
+    check "a remount that says nothing" mount -o remount,rw none $dir
     old /tmp/5000-1
     cp /tmp/5000-2 $dir/new && mv -f $dir/new $dir/target
     left "leaves it so" /dev/null

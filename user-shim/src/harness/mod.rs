@@ -375,9 +375,7 @@ impl Harness {
             self.sb().begin_restart();
         }
     }
-}
 
-impl Harness {
     /// An abandoned call, and the restart that follows it, on this thread and to its end.
     pub fn poison_and_restart(&self) -> Health {
         self.sb().abandoned(self.sb().slot.generation());
