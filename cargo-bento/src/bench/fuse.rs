@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! `cargo bento bench fuse`: rext4 as a daemon beside fuse2fs, natively: both serve images that were made in the same way, on
-//! the same disk, and take turns at each workload. Machines are shared, so the best round of each side counts.
+//! the same disk, and take turns at each workload. Machines are shared, so the best round of each side counts. All of it is
+//! measured twice: as the machine is, and with daemon and workload on one processor, where nobody is woken across.
 
 use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +20,10 @@ use crate::project::Project;
 use crate::suites::{Place, tools};
 use crate::{build, setup, ui};
 
+/// Ours and the rival.
 const SIDES: [&str; 2] = ["rext4", "fuse2fs"];
+/// The same on one processor.
+const ALONE: [&str; 2] = ["rext4-1", "fuse2fs-1"];
 
 /// In order: a workload of fuse-bench.sh, the group it is asked for with, since it needs what the ones before it left, and whether
 /// nothing is to be cached before it.
@@ -76,10 +81,13 @@ impl Times {
         self.values.get(&(side, name.to_owned()))
     }
 
-    /// How much longer the other side takes, each at its best.
-    fn ratio(&self, name: &str) -> Option<f64> {
-        let best = |side| self.of(side, name).and_then(|values| values.iter().min()).map(|best| *best as f64);
-        Some(best(SIDES[1])? / best(SIDES[0])?)
+    fn best(&self, side: &'static str, name: &str) -> Option<f64> {
+        self.of(side, name)?.iter().min().map(|best| *best as f64)
+    }
+
+    /// How much longer the second side takes, each at its best.
+    fn ratio(&self, [ours, theirs]: [&'static str; 2], name: &str) -> Option<f64> {
+        Some(self.best(theirs, name)? / self.best(ours, name)?)
     }
 }
 
@@ -88,6 +96,8 @@ struct Side {
     name: &'static str,
     /// The daemon, without the place to mount on.
     command: Vec<PathBuf>,
+    /// What daemon and workload are started by.
+    prefix: Vec<OsString>,
     image: PathBuf,
     dir: PathBuf,
     daemon: Option<Child>,
@@ -105,15 +115,20 @@ impl Side {
         // Tables in full at once: neither side is to do it later.
         mkfs.args(["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"]).arg(&image);
         ui::run(&mut mkfs, "the image cannot be made")?;
-        let command = match name {
-            "rext4" => {
+        let rext4 = name.starts_with(SIDES[0]);
+        let command = match rext4 {
+            true => {
                 let rext4 = Project::open(&place.root.join("examples/rext4"))?;
                 let object = build::user::shared_object(&rext4, &[])?;
                 vec![daemon(place)?, "mount".into(), object, image.clone()]
             }
-            _ => vec![name.into(), "-f".into(), image.clone()],
+            false => vec![SIDES[1].into(), "-f".into(), image.clone()],
         };
-        let mut side = Side { name, command, image, dir, daemon: None };
+        let prefix = match ALONE.contains(&name) {
+            true => vec!["taskset".into(), "--cpu-list".into(), first_cpu()?.into()],
+            false => vec!["env".into()],
+        };
+        let mut side = Side { name, command, prefix, image, dir, daemon: None };
         side.mount()?;
         Ok(side)
     }
@@ -123,8 +138,15 @@ impl Side {
         Ok(mounts.lines().any(|line| line.split(' ').nth(1) == Some(&*self.dir.to_string_lossy())))
     }
 
+    /// A program on the processors of this side.
+    fn program(&self, name: impl AsRef<OsStr>) -> Command {
+        let mut program = Command::new(&self.prefix[0]);
+        program.args(&self.prefix[1..]).arg(name);
+        program
+    }
+
     fn mount(&mut self) -> Result<()> {
-        let mut command = Command::new(&self.command[0]);
+        let mut command = self.program(&self.command[0]);
         command.args(&self.command[1..]).arg(&self.dir).stdin(Stdio::null()).stdout(Stdio::null());
         let daemon = command.stderr(Stdio::null()).spawn();
         let daemon = self.daemon.insert(daemon.with_context(|| format!("{} cannot be started", self.name))?);
@@ -155,7 +177,7 @@ impl Side {
     fn cool(&mut self) -> Result<()> {
         self.unmount()?;
         File::open(&self.image)?.sync_all()?;
-        let mut input = std::ffi::OsString::from("if=");
+        let mut input = OsString::from("if=");
         input.push(&self.image);
         let mut dd = Command::new("dd");
         dd.arg(input).args(["of=/dev/null", "iflag=nocache", "count=0"]);
@@ -181,9 +203,17 @@ impl Drop for Side {
     }
 }
 
+/// The first processor that this program may use.
+fn first_cpu() -> Result<String> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let first = list.and_then(|list| list.trim().split([',', '-']).next());
+    first.map(str::to_owned).context("/proc/self/status does not say which processors there are")
+}
+
 pub fn run(args: &BenchArgs) -> Result<u8> {
     if !args.side.is_empty() {
-        bail!("the two sides of `bench fuse` take turns: give it without --side");
+        bail!("the sides of `bench fuse` take turns: give it without --side");
     }
     if args.write_book && (args.workloads.is_some() || args.rounds <= LEAST) {
         bail!("--write-book writes the whole page: give it without --workloads, and with --rounds {}", LEAST + 1);
@@ -198,9 +228,9 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let mut archive = Command::new("git");
     archive.arg("-C").arg(&repository).args(["archive", "-o"]).arg(&tree).arg("HEAD");
     ui::run(&mut archive, "the tree that is unpacked cannot be made")?;
-    let workload = |name: &str, dir: &Path| {
-        let mut script = Command::new("bash");
-        script.arg(place.root.join("tests/suites/fuse-bench.sh")).arg(name).arg(dir);
+    let workload = |name: &str, side: &Side| {
+        let mut script = side.program("bash");
+        script.arg(place.root.join("tests/suites/fuse-bench.sh")).arg(name).arg(&side.dir);
         script.env("BIN", &programs).env("REPOSITORY", &repository).env("TREE", &tree);
         script.env("FILES", FILES.to_string()).env("MESSAGES", MESSAGES.to_string()).env("MIB", MIB.to_string());
         ui::run(&mut script, &format!("the workload {name} failed"))
@@ -210,7 +240,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         None => true,
     };
     let mut sides = Vec::new();
-    for name in SIDES {
+    for name in SIDES.into_iter().chain(ALONE) {
         sides.push(Side::new(name, &place)?);
     }
     let mut times = Times::default();
@@ -221,7 +251,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
                 if cold {
                     side.cool()?;
                 }
-                times.note(side.name, &workload(name, &side.dir)?, round > 0);
+                times.note(side.name, &workload(name, side)?, round > 0);
             }
         }
         step.done("");
@@ -240,29 +270,40 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
 fn report(times: &Times, rounds: u32, files: u32) -> String {
     let mut text = format!(
         "Measured in time on the machine itself, both sides in turns, {rounds} counted rounds: the best one, and the median \
-         with half the spread, in milliseconds. {FILES} files by one task and by two; a local clone of a repository of {files} \
-         files and its objects, `git status` after a fresh mount, its removal; the same tree from a tar file, searched and \
-         removed after a fresh mount; {MESSAGES} messages, each made durable; SQLite; {MIB} MiB in blocks of that size, a \
-         write with its `fsync`, direct 4 KiB an eighth of that.\n\n\
-         | workload | rext4 | median | fuse2fs | median | fuse2fs / rext4 |\n|---|---|---|---|---|---|\n"
+         with half the spread, in milliseconds; at the right with daemon and workload on one processor, so that what it costs \
+         this machine to wake a program on another one is left out. {FILES} files by one task and by two; a local clone of a \
+         repository of {files} files and its objects, `git status` after a fresh mount, its removal; the same tree from a tar \
+         file, searched and removed after a fresh mount; {MESSAGES} messages, each made durable; SQLite; {MIB} MiB in blocks \
+         of that size, a write with its `fsync`, direct 4 KiB an eighth of that.\n\n\
+         | workload | rext4 | median | fuse2fs | median | fuse2fs / rext4 | one processor: rext4 | fuse2fs | fuse2fs / rext4 |\n\
+         |---|---|---|---|---|---|---|---|---|\n"
     );
-    let shown = |side, name: &str| {
-        times.of(side, name).map_or("– | –".to_owned(), |values| {
-            let best = values.iter().min().map_or(f64::NAN, |best| *best as f64);
-            format!("{:.1} | {:.1} ±{:.0} %", best / 1e6, median(values) / 1e6, spread(values))
-        })
+    let best = |side, name: &str| times.best(side, name).map_or("–".to_owned(), |best| format!("{:.1}", best / 1e6));
+    let middle = |side, name: &str| {
+        times
+            .of(side, name)
+            .map_or("–".to_owned(), |values| format!("{:.1} ±{:.0} %", median(values) / 1e6, spread(values)))
     };
+    let ratio = |sides, name: &str| times.ratio(sides, name).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
     for name in &times.names {
-        let ratio = times.ratio(name).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
-        let _ = writeln!(text, "| {name} | {} | {} | {ratio} |", shown(SIDES[0], name), shown(SIDES[1], name));
+        let _ = write!(text, "| {name} |");
+        for side in SIDES {
+            let _ = write!(text, " {} | {} |", best(side, name), middle(side, name));
+        }
+        let _ = write!(text, " {} |", ratio(SIDES, name));
+        let _ = writeln!(text, " {} | {} | {} |", best(ALONE[0], name), best(ALONE[1], name), ratio(ALONE, name));
     }
-    let aimed: Vec<_> = AIMED.iter().filter_map(|name| Some((name, times.ratio(name)?))).collect();
+    let aimed: Vec<_> = AIMED.into_iter().filter(|name| times.ratio(SIDES, name).is_some()).collect();
     if !aimed.is_empty() {
-        let below = aimed.iter().filter(|(_, ratio)| *ratio < AIM);
-        let below: Vec<_> = below.map(|(name, ratio)| format!("{name} {ratio:.2}")).collect();
-        let verdict = if below.is_empty() { "Reached".to_owned() } else { format!("Missed: {}", below.join(", ")) };
-        let names: Vec<_> = aimed.iter().map(|(name, _)| **name).collect();
-        let _ = writeln!(text, "\nAim: {AIM:.0} times as fast in {}. {verdict}.", names.join(", "));
+        let verdict = |sides| {
+            let below = aimed.iter().filter_map(|name| Some((name, times.ratio(sides, name)?)));
+            let below: Vec<_> =
+                below.filter(|(_, ratio)| *ratio < AIM).map(|(name, ratio)| format!("{name} {ratio:.2}")).collect();
+            if below.is_empty() { "reached".to_owned() } else { format!("missed by {}", below.join(", ")) }
+        };
+        let names = aimed.join(", ");
+        let (machine, alone) = (verdict(SIDES), verdict(ALONE));
+        let _ = writeln!(text, "\nAim: {AIM:.0} times as fast in {names}: {machine}. On one processor: {alone}.");
     }
     text
 }
@@ -281,7 +322,7 @@ mod tests {
 
     fn times(rext4: &str, fuse2fs: &str) -> Times {
         let mut times = Times::default();
-        for (side, output) in [(SIDES[0], rext4), (SIDES[1], fuse2fs)] {
+        for (side, output) in SIDES.into_iter().chain(ALONE).zip([rext4, fuse2fs, rext4, rext4]) {
             times.note(side, "bench untar 1\n", false);
             times.note(side, output, true);
         }
@@ -291,14 +332,20 @@ mod tests {
     #[test]
     fn the_best_rounds_are_compared_and_the_first_does_not_count() {
         let times = times("bench untar 200\nbench untar 100\n", "bench untar 400\nnoise\nbench untar 900\n");
-        assert_eq!(times.ratio("untar"), Some(4.0));
-        assert!(report(&times, 2, 1).contains("as fast in untar. Reached."));
+        assert_eq!(times.ratio(SIDES, "untar"), Some(4.0));
+        let text = report(&times, 2, 1);
+        assert!(text.contains("as fast in untar: reached. On one processor: missed by untar 1.00."), "{text}");
     }
 
     #[test]
     fn what_misses_the_aim_is_named() {
         let text = report(&times("bench untar 200\nbench mail 5\n", "bench untar 500\nbench mail 5\n"), 1, 1);
-        assert!(text.contains("Missed: untar 2.50."), "{text}");
-        assert!(text.contains("| mail | 0.0 | 0.0 ±0 % | 0.0 | 0.0 ±0 % | 1.00 |"), "{text}");
+        assert!(text.contains("missed by untar 2.50."), "{text}");
+        assert!(text.contains("| mail | 0.0 | 0.0 ±0 % | 0.0 | 0.0 ±0 % | 1.00 | 0.0 | 0.0 | 1.00 |"), "{text}");
+    }
+
+    #[test]
+    fn there_is_a_processor() {
+        assert!(first_cpu().unwrap().parse::<usize>().is_ok());
     }
 }
