@@ -166,7 +166,7 @@ impl Drop for Buf {
     }
 }
 
-/// Block numbers are spread well enough by one multiplication.
+/// Numbers of blocks and inodes are spread well enough by one multiplication.
 #[derive(Default, Clone, Copy)]
 pub struct Spread(u64);
 

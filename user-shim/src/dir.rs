@@ -2,6 +2,7 @@
 //! Names: lookup and every change of a directory. The handler decides first; link counts and times follow here, in one
 //! place, once it said yes. The checks the VFS makes from permissions are the front door's.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bento::abi;
@@ -123,11 +124,9 @@ fn inherit(
     Ok((access, (kind == libc::S_IFDIR).then_some(default)))
 }
 
+/// Each new `RandomState` has keys of its own, which cost no system call.
 fn random_u32() -> u32 {
-    let mut random = [0; 4];
-    // SAFETY: the buffer is ours; a short read leaves zeros, which are as good a generation as any.
-    unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
-    u32::from_ne_bytes(random)
+    RandomState::new().hash_one(()) as u32
 }
 
 pub fn write(inode: &Inode) -> RwLockWriteGuard<'_, ()> {

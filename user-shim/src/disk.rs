@@ -110,8 +110,8 @@ impl FileDisk {
     /// From here on it is only read, as by others who do: a lock on it is theirs as well.
     pub fn seal(&self) {
         self.read_only.store(true, Ordering::Relaxed);
-        // SAFETY: a descriptor of ours. Without a lock there is none to be shared.
-        unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_SH | libc::LOCK_NB) };
+        // Without a lock there is none to be shared.
+        let _ = self.file.try_lock_shared();
     }
 
     fn writable(&self) -> Result<()> {
@@ -165,6 +165,13 @@ impl FileDisk {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for FileDisk {
+    /// Closing is not enough: a program that is just being started by another thread has a copy of the descriptor.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
     }
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The inode cache of a mount: inodes by number, loaded when they are not there, evicted when nobody wants them any more.
 
-use std::collections::HashMap;
 use std::ptr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -11,6 +10,7 @@ use bento::errno::{Errno, Result};
 use bento::fs::Op;
 
 use crate::caller::Caller;
+use crate::device::Numbers;
 use crate::inode::{COUNTED, DIRTY, Inode, InodeRef, PINNED, blank_attr, held};
 use crate::superblock::Super;
 
@@ -26,7 +26,7 @@ enum Entry {
 /// The inode cache of a mount.
 #[derive(Default)]
 pub struct Table {
-    map: Mutex<HashMap<u64, Entry>>,
+    map: Mutex<Numbers<Entry>>,
     /// Inodes about to exist, without a number. Locked after `map`.
     fresh: Mutex<Vec<Arc<Inode>>>,
     changed: Condvar,

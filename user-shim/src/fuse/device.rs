@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! The image or block device that `cargo bento mount` was given: opened so that nobody else mounts it as well.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -21,14 +20,10 @@ fn claim(path: &Path, read_only: bool) -> io::Result<File> {
         options.custom_flags(libc::O_CLOEXEC | libc::O_EXCL);
     }
     let file = options.open(path)?;
-    let how = if read_only { libc::LOCK_SH } else { libc::LOCK_EX };
-    // SAFETY: a descriptor of ours.
-    if !block_device && unsafe { libc::flock(file.as_raw_fd(), how | libc::LOCK_NB) } != 0 {
-        let error = io::Error::last_os_error();
-        // Not every file system below has locks.
-        if error.kind() == io::ErrorKind::WouldBlock {
-            return Err(io::Error::from_raw_os_error(libc::EBUSY));
-        }
+    // Not every file system below has locks.
+    let locked = if read_only { File::try_lock_shared } else { File::try_lock };
+    if !block_device && matches!(locked(&file), Err(TryLockError::WouldBlock)) {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
     Ok(file)
 }
