@@ -78,7 +78,8 @@ pub struct Super {
     pub table: Table,
     /// With data = "extents".
     pub device: Option<Arc<Device>>,
-    timer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Threads that write to the device of their own accord; they end with it.
+    pub workers: Mutex<Vec<std::thread::JoinHandle<()>>>,
     /// Inodes whose attributes are to be stored.
     pub dirty: Arc<Dirty>,
     pub front: Box<dyn Front>,
@@ -166,7 +167,7 @@ impl Super {
             data,
             table: Table::default(),
             device,
-            timer: Mutex::new(None),
+            workers: Mutex::default(),
             dirty: Arc::default(),
             front,
             account: Account::new(),
@@ -262,7 +263,7 @@ impl Super {
         let device = Arc::clone(device);
         let timer = std::thread::Builder::new().name("bento-journal".to_owned());
         let timer = timer.spawn(move || device.journal.keep_time(&device)).map_err(|_| Errno::EAGAIN)?;
-        *held(&self.timer) = Some(timer);
+        held(&self.workers).push(timer);
         Ok(())
     }
 
@@ -525,8 +526,10 @@ impl Super {
     fn end_device(&self) {
         let Some(device) = &self.device else { return };
         device.journal.stop();
-        if let Some(timer) = held(&self.timer).take() {
-            let _ = timer.join();
+        let workers = std::mem::take(&mut *held(&self.workers));
+        // One of them may hold the last reference to all of this.
+        for worker in workers.into_iter().filter(|worker| worker.thread().id() != std::thread::current().id()) {
+            let _ = worker.join();
         }
         if !device.is_read_only()
             && !device.is_cut()

@@ -86,8 +86,9 @@ impl Super {
                 }
             }
         });
-        if let Err(error) = begun {
-            self.log(abi::BENTO_LOG_ERR, format_args!("bento-flush: no thread: {error}"));
+        match begun {
+            Ok(worker) => held(&self.workers).push(worker),
+            Err(error) => self.log(abi::BENTO_LOG_ERR, format_args!("bento-flush: no thread: {error}")),
         }
     }
 }

@@ -10,8 +10,9 @@ use super::groups::Group;
 use crate::disk::{Counts, INODE_UNINIT, ITABLE_ZEROED, Ip, inode};
 use crate::txn::Txn;
 
-/// Blocks of an inode table that are zeroed at once when it grows into new ones.
-const ZERO_AHEAD: u32 = 16;
+/// Blocks of an inode table that are zeroed at once when it grows into new ones: as many as it has, from and up to so many.
+/// The caller waits for them.
+const ZERO_AHEAD: (u32, u32) = (16, 128);
 
 impl<'call> Txn<'call> {
     /// A free inode, all zero: directories are spread, others stay in their directory's group.
@@ -111,7 +112,8 @@ impl<'call> Txn<'call> {
         if block < zeroed {
             return Ok(());
         }
-        let end = (block + ZERO_AHEAD).min(sb.table_blocks());
+        let (least, most) = ZERO_AHEAD;
+        let end = (block + zeroed.clamp(least, most)).min(sb.table_blocks());
         let table = self.fs.inode_table(self.device, group)?;
         self.device.zero(table + u64::from(zeroed), u64::from(end.saturating_sub(zeroed)))?;
         state.zeroed = end;
