@@ -78,8 +78,9 @@ pub struct Super {
     pub table: Table,
     /// With data = "extents".
     pub device: Option<Arc<Device>>,
-    /// Threads that write to the device of their own accord; they end with it.
-    pub workers: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    timer: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Who writes `dirty` in the background.
+    pub flusher: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Inodes whose attributes are to be stored.
     pub dirty: Arc<Dirty>,
     pub front: Box<dyn Front>,
@@ -167,7 +168,8 @@ impl Super {
             data,
             table: Table::default(),
             device,
-            workers: Mutex::default(),
+            timer: Mutex::default(),
+            flusher: Mutex::default(),
             dirty: Arc::default(),
             front,
             account: Account::new(),
@@ -263,7 +265,7 @@ impl Super {
         let device = Arc::clone(device);
         let timer = std::thread::Builder::new().name("bento-journal".to_owned());
         let timer = timer.spawn(move || device.journal.keep_time(&device)).map_err(|_| Errno::EAGAIN)?;
-        held(&self.workers).push(timer);
+        *held(&self.timer) = Some(timer);
         Ok(())
     }
 
@@ -526,10 +528,11 @@ impl Super {
     fn end_device(&self) {
         let Some(device) = &self.device else { return };
         device.journal.stop();
-        let workers = std::mem::take(&mut *held(&self.workers));
-        // One of them may hold the last reference to all of this.
-        for worker in workers.into_iter().filter(|worker| worker.thread().id() != std::thread::current().id()) {
-            let _ = worker.join();
+        // It may be inside of a handler that does not return; and it may hold the last reference to all of this.
+        let flusher = held(&self.flusher).take().filter(|_| self.slot.health() != Health::Quarantined);
+        let flusher = flusher.filter(|flusher| flusher.thread().id() != std::thread::current().id());
+        for thread in held(&self.timer).take().into_iter().chain(flusher) {
+            let _ = thread.join();
         }
         if !device.is_read_only()
             && !device.is_cut()

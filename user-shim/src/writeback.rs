@@ -87,7 +87,7 @@ impl Super {
             }
         });
         match begun {
-            Ok(worker) => held(&self.workers).push(worker),
+            Ok(flusher) => *held(&self.flusher) = Some(flusher),
             Err(error) => self.log(abi::BENTO_LOG_ERR, format_args!("bento-flush: no thread: {error}")),
         }
     }

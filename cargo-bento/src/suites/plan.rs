@@ -220,6 +220,8 @@ pub fn stages() -> Vec<Stage> {
         guest("data-bytesfs-debug", "uml-debug", "bytesfs", "file data on bytesfs", guest::data).after(DEBUG),
         guest("extents-debug", "uml-debug", "extentfs", "file data over iomap, under all detectors", guest::extents)
             .after(DEBUG),
+        guest("data-rext4-debug", "uml-debug", "rext4", "file data, names, handles… on rext4", guest::data)
+            .after(DEBUG),
         guest("pjdfstest-debug", "uml-debug", "memfs", "pjdfstest on memfs", guest::pjdfstest).after(DEBUG),
         guest("fsx-debug", "uml-debug", "bytesfs", "fsx: 10,000 operations", guest::fsx_few).after(DEBUG),
         guest(
