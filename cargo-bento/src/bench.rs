@@ -134,7 +134,7 @@ fn side_by_side<T: Send>(guests: Vec<T>, run: impl Fn(T) -> Result<()> + Sync) -
                 while let Some(guest) = next() {
                     if let Err(error) = run(guest) {
                         lock(&open).clear();
-                        *lock(&failed) = Some(error);
+                        lock(&failed).get_or_insert(error);
                     }
                 }
             });
