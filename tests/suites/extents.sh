@@ -69,6 +69,25 @@ for lie in 6 7; do
     logged "is told" "allocate_extents (returned|left)"
     umount $dir
 done
+# A loop device can be told what is free; the disk may not.
+store=/mnt/store
+mkdir -p $store
+mount -t tmpfs -o size=20m none $store
+truncate -s 16M $store/image
+grep -qw loop /proc/devices || modprobe loop
+device=$(losetup -f --show $store/image)
+for lie in 8 9; do
+    check "mount a liar, $lie" mount -t extentfs -o lies=$lie "$device" $dir
+    log_mark
+    refuse "fstrim" "tructure needs cleaning" fstrim $dir
+    logged "is told" "trim went from byte"
+    umount $dir
+done
+check "mount an honest one" mount -t extentfs "$device" $dir
+check "fstrim" fstrim $dir
+umount $dir
+losetup -d "$device"
+umount $store
 settle "$before"
 same "Rust holds as many bytes as before" "$before" "$(allocated)"
 same "no inode is left" 0 "$(slab_objects bento_inode)"

@@ -24,7 +24,7 @@ pub struct Options {
     #[option(default = 0)]
     panics: u64,
     /// `map_extents` tells a lie: 1 outside the device, 2 unaligned, 3 a gap, 4 flags, 5 nothing; of `allocate_extents`
-    /// 6 a hole, 7 none.
+    /// 6 a hole, 7 none; of `trim` 8 that it goes nowhere, 9 that more was trimmed than there is.
     #[option(default = 0)]
     lies: u32,
 }
@@ -439,6 +439,16 @@ impl FileSystem for ExtentFs {
             let blocks = blocks.min(end - at);
             extents.push(self.extent(at, blocks, run, false))?;
             at += blocks;
+        }
+        Ok(())
+    }
+
+    /// There is nothing to be told: what is free is known in memory alone.
+    fn trim(&self, _cx: &Context<Self>, trim: &mut Trim) -> Result<()> {
+        match self.lies {
+            8 => trim.advance(trim.start(), 0),
+            9 => trim.advance(trim.start() + 1, 2),
+            _ => trim.advance(trim.end(), 0),
         }
         Ok(())
     }
