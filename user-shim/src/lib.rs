@@ -51,6 +51,7 @@
 
 #[path = "super.rs"]
 mod superblock;
+mod superops;
 
 mod acl;
 mod alloc;

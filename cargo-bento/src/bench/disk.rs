@@ -27,6 +27,9 @@ const AIM: f64 = 1.10;
 const AIM_MEAN: f64 = 1.0;
 
 const FILE: &str = "book/src/disk-figures.md";
+/// A page of its own, for it may take hours: what becomes of very many names.
+const SCALE: &str = "scale";
+const SCALE_FILE: &str = "book/src/scale-figures.md";
 
 /// Requests of the disk in one round: reads, KiB read, writes, KiB written, flushes.
 type Requests = BTreeMap<String, [u64; 5]>;
@@ -44,8 +47,11 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     if let Some(side) = args.side.iter().find(|side| !known.contains(&side.as_str())) {
         bail!("--side {side} is not one of {}", known.join(", "));
     }
-    if args.write_book && !(args.side.is_empty() && args.workloads.is_none()) {
-        bail!("--write-book writes the whole page: give it without --side and without --workloads");
+    let scale = args.workloads.as_deref() == Some(SCALE);
+    if args.write_book && !scale && !(args.side.is_empty() && args.workloads.is_none()) {
+        bail!(
+            "--write-book writes a whole page: give it with `--workloads {SCALE}`, or without --side and without --workloads"
+        );
     }
     let place = Place::find(&std::env::current_dir()?)?;
     setup::packages()?;
@@ -90,7 +96,8 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let text = report(&all, args.rounds - 1, args.names) + &over_fuse::report(&counted, &timed);
     println!("{text}");
     if args.write_book {
-        write_page(&place, FILE, &book(&text))?;
+        let (file, page) = if scale { (SCALE_FILE, scale_book(&text, args.names)) } else { (FILE, book(&text)) };
+        write_page(&place, file, &page)?;
     }
     Ok(0)
 }
@@ -228,6 +235,14 @@ fn book(text: &str) -> String {
     format!(
         "# rext4 beside ext4\n\n<!-- Written by `cargo bento bench disk --write-book`; do not edit. -->\n\n\
          `cargo bento bench disk` makes these figures again.\n\n{text}"
+    )
+}
+
+fn scale_book(text: &str, names: u64) -> String {
+    let command = format!("cargo bento bench disk --workloads {SCALE} --names {names} --side rext4 --side ext4");
+    format!(
+        "# rext4 beside ext4: a large disk, and many names\n\n<!-- Written by `{command} --write-book`; do not edit. -->\n\n\
+         `{command}` makes these figures again.\n\n{text}"
     )
 }
 
