@@ -183,7 +183,7 @@ pub struct BenchArgs {
     /// rext4-fuse, fuse2fs (may be given several times)
     #[arg(long)]
     pub side: Vec<String>,
-    /// Write the figures into the book (book/src/budget.md)
+    /// Write the figures into their page of the book
     #[arg(long)]
     pub write_book: bool,
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
-//! One mount: from the table of thunks to a live instance and back, what the handler chose checked, and its log.
+//! One mount: from the table of thunks to a live instance, what the handler chose checked, and its log.
 
 use std::collections::VecDeque;
 use std::ffi::c_void;

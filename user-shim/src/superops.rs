@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bento::abi;
 use bento::errno::{Errno, Result};
@@ -176,15 +176,34 @@ impl Super {
         if !force && self.table.users(self.settings().root_ino) > 0 {
             return Err(Errno::EBUSY);
         }
+        self.end_flusher();
         let synced = if self.slot.health() == Health::Quarantined { Ok(()) } else { self.sync(true) };
         self.table.release_all(force, self.settings().root_ino);
         self.end();
         synced
     }
 
+    /// Whoever writes in the background is done before the rest ends: it refers to inodes, and to the device.
+    fn end_flusher(&self) {
+        self.dirty.end();
+        let Some(flusher) = held(&self.flusher).take() else { return };
+        if flusher.thread().id() == std::thread::current().id() {
+            return; // it had the last reference to all of this
+        }
+        let since = Instant::now();
+        while !flusher.is_finished() {
+            if since.elapsed() > LAST_CALLS {
+                self.log(abi::BENTO_LOG_ERR, format_args!("bento-flush is inside of a handler that does not return"));
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = flusher.join();
+    }
+
     pub fn end(&self) {
         self.dying.store(true, Ordering::Release);
-        self.dirty.end();
+        self.end_flusher();
         // A restart would wait for its turn until this is over, and whom this evicts for the restart.
         self.slot.no_more_restarts();
         if !self.is_mounted() {
@@ -218,11 +237,8 @@ impl Super {
     fn end_device(&self) {
         let Some(device) = &self.device else { return };
         device.journal.stop();
-        // It may be inside of a handler that does not return; and it may hold the last reference to all of this.
-        let flusher = held(&self.flusher).take().filter(|_| self.slot.health() != Health::Quarantined);
-        let flusher = flusher.filter(|flusher| flusher.thread().id() != std::thread::current().id());
-        for thread in held(&self.timer).take().into_iter().chain(flusher) {
-            let _ = thread.join();
+        if let Some(timer) = held(&self.timer).take() {
+            let _ = timer.join();
         }
         if !device.is_read_only()
             && !device.is_cut()

@@ -93,10 +93,10 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         step.done("");
     }
     let counted = all.iter().map(|(side, measured)| (*side, measured.figures.clone())).collect();
-    let text = report(&all, args.rounds - 1, args.names) + &over_fuse::report(&counted, &timed);
+    let text = report(&all, args.rounds - 1, args.names, scale) + &over_fuse::report(&counted, &timed);
     println!("{text}");
     if args.write_book {
-        let (file, page) = if scale { (SCALE_FILE, scale_book(&text, args.names)) } else { (FILE, book(&text)) };
+        let (file, page) = if scale { (SCALE_FILE, scale_book(&text, args)) } else { (FILE, book(&text)) };
         write_page(&place, file, &page)?;
     }
     Ok(0)
@@ -162,13 +162,19 @@ fn others(output: &str) -> BTreeMap<String, i64> {
     others
 }
 
-fn report(all: &BTreeMap<&str, Side>, rounds: u32, names: u64) -> String {
+fn report(all: &BTreeMap<&str, Side>, rounds: u32, names: u64, scale: bool) -> String {
+    let others = match scale {
+        true => String::new(),
+        false => format!(
+            "{FILES} files, by one task and by two; a local clone of a repository, the same tree from a tar file, searched with \
+             cold caches, removed; {MESSAGES} messages, each made durable; {MIB} MiB in blocks of that size, a write with its \
+             `fsync`, direct 4 KiB an eighth of that; "
+        ),
+    };
     let mut text = format!(
         "Linux 6.12 in QEMU, one CPU, instructions counted, one file system per boot on a disk of its own, made with the same \
-         options; the first round discarded, median of {rounds} more, ± is half the spread. 10^6 instructions: {FILES} \
-         files, by one task and by two; a local clone of a repository, the same tree from a tar file, searched with cold \
-         caches, removed; {MESSAGES} messages, each made durable; {MIB} MiB in blocks of that size, a write with its \
-         `fsync`, direct 4 KiB an eighth of that; on a device of 1 TiB its mount, a directory of {names} names, and a file of \
+         options; the first round discarded, median of {rounds} more, ± is half the spread. 10^6 instructions: {others}\
+         on a device of 1 TiB its mount, a directory of {names} names, and a file of \
          1 TiB with a block at 4,096 places. ext4 and rext4 are mounted with `commit=300`: the guest's clock leaps while it waits, \
          and commits every 5 seconds would fall upon workloads by chance. I/O is that of the last round: writes (MiB), flushes.\n\n\
          | workload | rext4 | ext4 | rext4 / ext4 | xfs | I/O rext4 | I/O ext4 |\n|---|---|---|---|---|---|---|\n"
@@ -238,8 +244,10 @@ fn book(text: &str) -> String {
     )
 }
 
-fn scale_book(text: &str, names: u64) -> String {
-    let command = format!("cargo bento bench disk --workloads {SCALE} --names {names} --side rext4 --side ext4");
+fn scale_book(text: &str, args: &BenchArgs) -> String {
+    let sides: String = args.side.iter().map(|side| format!(" --side {side}")).collect();
+    let (names, rounds) = (args.names, args.rounds);
+    let command = format!("cargo bento bench disk --workloads {SCALE} --names {names} --rounds {rounds}{sides}");
     format!(
         "# rext4 beside ext4: a large disk, and many names\n\n<!-- Written by `{command} --write-book`; do not edit. -->\n\n\
          `{command}` makes these figures again.\n\n{text}"
@@ -267,7 +275,7 @@ mod tests {
     fn ratios_and_their_mean() {
         let side = |value| Side { figures: BTreeMap::from([("mail".to_owned(), vec![value])]), ..Side::default() };
         let all = BTreeMap::from([("rext4", side(120_000_000)), ("ext4", side(100_000_000))]);
-        let text = report(&all, 1, 1000);
+        let text = report(&all, 1, 1000, false);
         assert!(text.contains("| mail | 120.0 ±0.0 % | 100.0 ±0.0 % | 1.20 |"), "{text}");
         assert!(text.contains("missed by mail 1.20"), "{text}");
     }

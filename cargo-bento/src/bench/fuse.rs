@@ -270,7 +270,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
 fn report(times: &Times, rounds: u32, files: u32) -> String {
     let mut text = format!(
         "Measured in time on the machine itself, both sides in turns, {rounds} counted rounds: the best one, and the median \
-         with half the spread, in milliseconds; at the right with daemon and workload on one processor, so that what it costs \
+         with half the spread, in milliseconds; at the right the best ones with daemon and workload on one processor, so that what it costs \
          this machine to wake a program on another one is left out. {FILES} files by one task and by two; a local clone of a \
          repository of {files} files and its objects, `git status` after a fresh mount, its removal; the same tree from a tar \
          file, searched and removed after a fresh mount; {MESSAGES} messages, each made durable; SQLite; {MIB} MiB in blocks \

@@ -54,6 +54,7 @@ pub(super) const LAST_TAG: u32 = 8;
 pub(super) const C_CHECKSUM: usize = 16;
 pub(super) const C_SEC: usize = 48;
 pub(super) const C_NSEC: usize = 56;
+
 pub(super) fn be32(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_be_bytes)
 }

@@ -135,6 +135,7 @@ impl Log {
             barrier: raw.flags & abi::BENTO_JOURNAL_NO_BARRIER == 0,
         })
     }
+
     fn step(&self, at: u32, by: u32) -> u32 {
         let length = self.last - self.first;
         self.first + (at - self.first + by % length) % length
@@ -152,6 +153,7 @@ impl Log {
     pub fn contains(&self, number: u64) -> bool {
         self.runs.iter().any(|run| (run.physical..run.physical + run.count).contains(&number))
     }
+
     // ---- writing ----
 
     /// Blocks in the ring.

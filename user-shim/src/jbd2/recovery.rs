@@ -29,6 +29,7 @@ struct Source {
     flags: u32,
     sum: u32,
 }
+
 impl Log {
     /// Brings everything that was committed to its place, if that has not been done. `discard`: leaves it undone.
     pub fn recover(&mut self, device: &Device, discard: bool) -> std::result::Result<Opened, Refusal> {
@@ -57,6 +58,7 @@ impl Log {
         self.mark_empty(device).map_err(failed)?;
         Ok(Opened { replayed, error })
     }
+
     fn scan(&self, device: &Device) -> std::result::Result<Scan, Refusal> {
         let format = self.format;
         let mut reader = Reader::new(self, device);
