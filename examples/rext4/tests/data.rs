@@ -336,3 +336,28 @@ fn space_that_runs_out_leaves_what_was_done() {
     drop(file);
     image.done(fs);
 }
+
+/// Groups that are full are passed over, until an inode of one is free again.
+#[test]
+fn all_inodes_and_the_one_that_came_back() {
+    let image = Image::new("inodes", 16, &["-t", "ext4", "-b", "1024", "-g", "4096", "-N", "256"]);
+    let fs = image.mount("");
+    let mut made = Vec::new();
+    let errno = loop {
+        match fs.mknod(format!("/f{}", made.len()), 0o100644, (0, 0)) {
+            Ok(_) => made.push(fs.stat(format!("/f{}", made.len())).unwrap().ino),
+            Err(errno) => break errno,
+        }
+    };
+    assert_eq!(errno, Errno::ENOSPC);
+    let free = fs.statfs().unwrap().files_free;
+    assert_eq!(free, 0, "after {}", made.len());
+    for n in [7, made.len() - 1, 0, 7] {
+        fs.unlink(format!("/f{n}")).unwrap();
+        fs.mknod(format!("/f{n}"), 0o100644, (0, 0)).unwrap();
+        assert_eq!(fs.stat(format!("/f{n}")).unwrap().ino, made[n]);
+    }
+    fs.unmount().unwrap();
+    drop(fs);
+    image.check("all inodes");
+}

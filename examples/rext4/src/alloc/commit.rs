@@ -2,6 +2,8 @@
 //! What a transaction took and freed goes into bitmaps and descriptors, group by group in ascending order, each locked
 //! until the transaction has ended.
 
+use core::sync::atomic::Ordering;
+
 use bento::prelude::*;
 
 use super::groups::Group;
@@ -116,9 +118,13 @@ impl<'call> Txn<'call> {
                         }
                     }
                 }
-                Kind::TakeInode | Kind::FreeInode => self
-                    .apply_inode(&descriptor, &mut work, change)
-                    .inspect_err(|error| state.bad_inodes |= *error == Errno::EUCLEAN)?,
+                Kind::TakeInode | Kind::FreeInode => {
+                    self.apply_inode(&descriptor, &mut work, change)
+                        .inspect_err(|error| state.bad_inodes |= *error == Errno::EUCLEAN)?;
+                    if change.kind == Kind::FreeInode {
+                        self.fs.groups.freed_inodes.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
             }
         }
         if let Some(ticket) = self.pending.ticket.get() {

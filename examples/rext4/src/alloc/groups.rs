@@ -2,7 +2,7 @@
 //! What memory knows of the groups beyond their bitmaps: blocks and inodes that running transactions have taken, blocks
 //! that are free on the disk but not before the journal's transaction that freed them has committed, and hints.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bento::prelude::*;
 use bento::state::{Loader, Saver, Shape};
@@ -60,13 +60,20 @@ pub struct Group {
 pub struct Slot {
     /// The first block of the inode table; 0 = not known yet. It never changes.
     pub table: AtomicU64,
+    /// A search for an inode that begins here has so many full groups before it (the lower half); that is as old as
+    /// [`Groups::freed_inodes`] was then (the upper half).
+    pub full: AtomicU64,
     pub state: Mutex<Group>,
 }
 
 impl Default for Slot {
     /// What a panic leaves noted under a ticket means nothing, and what is noted as freed is kept for too long at worst.
     fn default() -> Slot {
-        Slot { table: AtomicU64::new(0), state: Mutex::mending(Group::default(), |group| group.longest = None) }
+        Slot {
+            table: AtomicU64::new(0),
+            full: AtomicU64::new(0),
+            state: Mutex::mending(Group::default(), |group| group.longest = None),
+        }
     }
 }
 
@@ -76,6 +83,8 @@ pub struct Groups {
     tickets: Vec<AtomicU64>,
     /// Where the next directory of the root goes.
     pub spread: AtomicU64,
+    /// How often an inode was freed.
+    pub freed_inodes: AtomicU32,
 }
 
 impl Groups {
@@ -86,7 +95,7 @@ impl Groups {
         let mut tickets = Vec::new();
         tickets.try_reserve_exact(PLACES)?;
         tickets.resize_with(PLACES, AtomicU64::default);
-        Ok(Groups { slots, tickets, spread: AtomicU64::new(0) })
+        Ok(Groups { slots, tickets, spread: AtomicU64::new(0), freed_inodes: AtomicU32::new(0) })
     }
 
     pub fn slot(&self, group: u32) -> Result<&Slot> {

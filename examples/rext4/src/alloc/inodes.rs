@@ -20,10 +20,16 @@ impl<'call> Txn<'call> {
         let sb = &self.fs.sb;
         let home = parent.saturating_sub(1) / sb.inodes_per_group % sb.groups.max(1);
         let first = if directory { self.place_of_directory(parent, home)? } else { home };
-        for step in 0..sb.groups {
-            // Near first; then at growing distances, so that full neighbourhoods are left quickly.
+        // Where a million files are in one directory, the groups near it are full: they are not looked at each time.
+        let full = &self.fs.groups.slot(first)?.full;
+        let known = full.load(Ordering::Relaxed);
+        let now = self.fs.groups.freed_inodes.load(Ordering::Relaxed);
+        let skip = if (known >> 32) as u32 == now { known as u32 } else { 0 };
+        // Whoever took the last one of a group may have given it back: then what was skipped is looked at after all.
+        for step in (skip..sb.groups).chain(0..skip) {
             let group = ((u64::from(first) + u64::from(step)) % u64::from(sb.groups)) as u32;
             if let Some(index) = self.try_inode(group, directory)? {
+                full.store(u64::from(now) << 32 | u64::from(step), Ordering::Relaxed);
                 return self.new_inode(group * sb.inodes_per_group + index + 1);
             }
         }
