@@ -96,7 +96,10 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let text = report(&all, args.rounds - 1, args.names, scale) + &over_fuse::report(&counted, &timed);
     println!("{text}");
     if args.write_book {
-        let (file, page) = if scale { (SCALE_FILE, scale_book(&text, args)) } else { (FILE, book(&text)) };
+        let (file, page) = match scale {
+            true => (SCALE_FILE, book("rext4 beside ext4: a large disk, and many names", &scale_command(args), &text)),
+            false => (FILE, book("rext4 beside ext4", "cargo bento bench disk", &text)),
+        };
         write_page(&place, file, &page)?;
     }
     Ok(0)
@@ -237,21 +240,16 @@ fn report(all: &BTreeMap<&str, Side>, rounds: u32, names: u64, scale: bool) -> S
     text
 }
 
-fn book(text: &str) -> String {
+fn book(title: &str, command: &str, text: &str) -> String {
     format!(
-        "# rext4 beside ext4\n\n<!-- Written by `cargo bento bench disk --write-book`; do not edit. -->\n\n\
-         `cargo bento bench disk` makes these figures again.\n\n{text}"
+        "# {title}\n\n<!-- Written by `{command} --write-book`; do not edit. -->\n\n`{command}` makes these figures again.\n\n{text}"
     )
 }
 
-fn scale_book(text: &str, args: &BenchArgs) -> String {
+fn scale_command(args: &BenchArgs) -> String {
     let sides: String = args.side.iter().map(|side| format!(" --side {side}")).collect();
     let (names, rounds) = (args.names, args.rounds);
-    let command = format!("cargo bento bench disk --workloads {SCALE} --names {names} --rounds {rounds}{sides}");
-    format!(
-        "# rext4 beside ext4: a large disk, and many names\n\n<!-- Written by `{command} --write-book`; do not edit. -->\n\n\
-         `{command}` makes these figures again.\n\n{text}"
-    )
+    format!("cargo bento bench disk --workloads {SCALE} --names {names} --rounds {rounds}{sides}")
 }
 
 #[cfg(test)]

@@ -357,7 +357,5 @@ fn all_inodes_and_the_one_that_came_back() {
         fs.mknod(format!("/f{n}"), 0o100644, (0, 0)).unwrap();
         assert_eq!(fs.stat(format!("/f{n}")).unwrap().ino, made[n]);
     }
-    fs.unmount().unwrap();
-    drop(fs);
-    image.check("all inodes");
+    image.done(fs);
 }

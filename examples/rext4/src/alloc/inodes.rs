@@ -29,7 +29,9 @@ impl<'call> Txn<'call> {
         for step in (skip..sb.groups).chain(0..skip) {
             let group = ((u64::from(first) + u64::from(step)) % u64::from(sb.groups)) as u32;
             if let Some(index) = self.try_inode(group, directory)? {
-                full.store(u64::from(now) << 32 | u64::from(step), Ordering::Relaxed);
+                if step != skip {
+                    full.store(u64::from(now) << 32 | u64::from(step), Ordering::Relaxed);
+                }
                 return self.new_inode(group * sb.inodes_per_group + index + 1);
             }
         }
