@@ -114,9 +114,10 @@ pub(crate) fn poison(call: *mut abi::bento_call) {
     unsafe { shim!(poison, bento_poison(call)) }
 }
 
+#[inline(always)]
 pub(crate) fn inode_attr(inode: *const abi::bento_inode) -> abi::bento_attr {
-    let mut attr = MaybeUninit::zeroed();
-    // SAFETY: SAFETY.md C5, C7: the inode is live; all-zero is a valid `bento_attr`.
+    let mut attr = MaybeUninit::uninit();
+    // SAFETY: SAFETY.md C5, C7: the inode is live, and the shim writes every field.
     unsafe {
         shim!(inode_attr, bento_inode_attr(inode, attr.as_mut_ptr()));
         attr.assume_init()

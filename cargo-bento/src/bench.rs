@@ -8,6 +8,7 @@ mod fuse;
 mod layers;
 mod native;
 mod over_fuse;
+mod profile;
 mod report;
 mod upgrade;
 

@@ -183,6 +183,9 @@ pub struct BenchArgs {
     /// rext4-fuse, fuse2fs (may be given several times)
     #[arg(long)]
     pub side: Vec<String>,
+    /// With `disk`: also show the functions in which this workload (as the table names it) spends its instructions
+    #[arg(long, value_name = "WORKLOAD")]
+    pub profile: Option<String>,
     /// Write the figures into their page of the book
     #[arg(long)]
     pub write_book: bool,

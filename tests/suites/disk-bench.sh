@@ -41,6 +41,8 @@ case $SIDE in
     rext4-fuse) daemon /bento/tool/cargo-bento mount -o $journaled /bento/tool/librext4.so "$BENTO_DISK0" ;;
     fuse2fs) daemon fuse2fs -f "$BENTO_DISK0" ;;
 esac
+# Where its functions are, now that all modules are loaded.
+[ -z "$PROFILE" ] || cat /proc/kallsyms > /results/kallsyms
 cp -r /bento/repository.git /tmp/repository.git
 git -C /tmp/repository.git archive -o /tmp/tree.tar HEAD
 cold() {

@@ -104,6 +104,7 @@ impl<'call> Device<'call> {
     }
 
     /// Begins a transaction ([`Context::begin`]); in `mount`, before there is an instance.
+    #[inline(always)]
     pub fn begin(&self, credits: impl Into<Credits>) -> Result<Transaction<'call>> {
         let Credits { blocks, revokes } = credits.into();
         host::tx_begin(self.call, blocks, revokes)?;

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use anyhow::{Result, bail};
 
-use super::{Figures, boot, counting, figures, lock, median, over_fuse, side_by_side, spread, write_page};
+use super::{Figures, boot, counting, figures, lock, median, over_fuse, profile, side_by_side, spread, write_page};
 use crate::cli::BenchArgs;
 use crate::fetch::Kernel;
 use crate::suites::{Place, guest, tools};
@@ -53,6 +53,9 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
             "--write-book writes a whole page: give it with `--workloads {SCALE}`, or without --side and without --workloads"
         );
     }
+    if args.write_book && args.profile.is_some() {
+        bail!("--profile measures one workload and --write-book writes a whole page: give one of them");
+    }
     let place = Place::find(&std::env::current_dir()?)?;
     setup::packages()?;
     let kernel = fetch::kernel("6.12")?;
@@ -76,9 +79,13 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     }
     vm::prepare(&kernel)?;
     let all = Mutex::new(BTreeMap::new());
+    let profiles = Mutex::new(BTreeMap::new());
     side_by_side(open, |(name, spec)| {
         let step = ui::step(format!("measure {name}"));
         let output = boot(name, &spec)?;
+        if let Some(workload) = &args.profile {
+            lock(&profiles).insert(name, profile::read(&place, name, workload, &output)?);
+        }
         lock(&all)
             .insert(name, Side { figures: figures(&output), requests: requests(&output), others: others(&output) });
         step.done("");
@@ -95,6 +102,9 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let counted = all.iter().map(|(side, measured)| (*side, measured.figures.clone())).collect();
     let text = report(&all, args.rounds - 1, args.names, scale) + &over_fuse::report(&counted, &timed);
     println!("{text}");
+    if let Some(workload) = &args.profile {
+        println!("{}", profile::report(workload, &lock(&profiles)));
+    }
     if args.write_book {
         let (file, page) = match scale {
             true => (SCALE_FILE, book("rext4 beside ext4: a large disk, and many names", &scale_command(args), &text)),
@@ -136,6 +146,9 @@ fn spec<'k>(place: &Place, kernel: &'k Kernel, side: &str, args: &BenchArgs) -> 
         spec.env.push((name.to_owned(), value));
     }
     counting(&mut spec);
+    if args.profile.is_some() {
+        profile::furnish(place, side, &mut spec)?;
+    }
     Ok(spec)
 }
 

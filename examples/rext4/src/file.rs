@@ -48,10 +48,11 @@ impl<'a> File<'a> {
         Ok(File { fs, cx, inode, ino, block: fs.sb.block_size.into() })
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn begin(&'a self, credits: impl Into<bento::fs::Credits>) -> Result<Step<'a>> {
-        let txn = Txn::begin(self.fs, self.cx.device(), credits)?;
+        // A read of the disk is better done while nobody waits for this transaction.
         let ip = self.fs.ip(self.cx.device(), self.ino)?;
+        let txn = Txn::begin(self.fs, self.cx.device(), credits)?;
         Ok(Step { file: self, txn, ip })
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! Inodes between their table and the VFS.
 
-use bento::fs::Credits;
+use bento::fs::{Credits, Field};
 use bento::prelude::*;
 
 use crate::disk::{Ip, inode, ro_compat, superblock as sb};
@@ -98,17 +98,15 @@ pub fn store(txn: &Txn, ip: &Ip<'_>, attr: &Attr) -> Result<()> {
     set(&mut first, inode::ATIME, second(attr.atime).to_le_bytes());
     set(&mut first, inode::CTIME, second(attr.ctime).to_le_bytes());
     set(&mut first, inode::MTIME, second(attr.mtime).to_le_bytes());
-    ip.put_bytes(txn, 0, &first)?;
+    put_if_new(txn, ip, 0, first)?;
     let mut second_part = [0; 12];
     set(&mut second_part, 0, (attr.gid as u16).to_le_bytes());
     set(&mut second_part, inode::LINKS - inode::GID, links.to_le_bytes());
     set(&mut second_part, inode::BLOCKS_LO - inode::GID, (blocks as u32).to_le_bytes());
     set(&mut second_part, inode::FLAGS - inode::GID, flags.to_le_bytes());
-    ip.put_bytes(txn, inode::GID, &second_part)?;
+    put_if_new(txn, ip, inode::GID, second_part)?;
     put_if_new(txn, ip, inode::SIZE_HI, (size >> 32) as u32)?;
-    if ip.get::<u16>(inode::BLOCKS_HI)? != (blocks >> 32) as u16 {
-        ip.put(txn, inode::BLOCKS_HI, (blocks >> 32) as u16)?;
-    }
+    put_if_new(txn, ip, inode::BLOCKS_HI, (blocks >> 32) as u16)?;
     put_if_new(txn, ip, inode::UID_HI, attr.uid >> 16 | attr.gid & 0xffff_0000)?;
     put_if_new(txn, ip, inode::GENERATION, attr.generation)?;
     if let Some(FileType::CharDevice | FileType::BlockDevice) = attr.file_type() {
@@ -125,7 +123,7 @@ pub fn store(txn: &Txn, ip: &Ip<'_>, attr: &Attr) -> Result<()> {
         put(inode::ATIME_EXTRA, split(attr.atime).1);
         put(inode::CRTIME, birth.0);
         put(inode::CRTIME_EXTRA, birth.1);
-        ip.put_bytes(txn, inode::CTIME_EXTRA, &extra)?;
+        put_if_new(txn, ip, inode::CTIME_EXTRA, extra)?;
     }
     if fs.sb.has_ro_compat(ro_compat::PROJECT) && ip.extends_to(inode::PROJID + 4) {
         put_if_new(txn, ip, inode::PROJID, attr.project)?;
@@ -136,8 +134,8 @@ pub fn store(txn: &Txn, ip: &Ip<'_>, attr: &Attr) -> Result<()> {
     Ok(())
 }
 
-fn put_if_new(txn: &Txn, ip: &Ip<'_>, at: usize, value: u32) -> Result<()> {
-    if ip.get::<u32>(at)? == value { Ok(()) } else { ip.put(txn, at, value) }
+fn put_if_new<T: Field + PartialEq>(txn: &Txn, ip: &Ip<'_>, at: usize, value: T) -> Result<()> {
+    if ip.get::<T>(at)? == value { Ok(()) } else { ip.put(txn, at, value) }
 }
 
 /// `i_blocks` with its upper half from `blocks` of 512 bytes; sets or clears [`inode::FLAG_HUGE_FILE`].

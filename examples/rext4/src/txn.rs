@@ -89,7 +89,7 @@ impl Drop for Pending<'_> {
 
 impl<'call> Txn<'call> {
     /// `credits` are the blocks the caller will change; those of bitmaps, descriptors and the superblock are added here.
-    #[inline(never)]
+    #[inline(always)]
     pub fn begin(fs: &'call Rext4, device: Device<'call>, credits: impl Into<Credits>) -> Result<Txn<'call>> {
         let mut credits = credits.into();
         credits.blocks += GROUPS * 3 + OTHERS;
@@ -157,7 +157,7 @@ impl<'call> Txn<'call> {
             self.apply(next, &mut state)?;
             group = Some(next);
         }
-        let Txn { fs, tx, pending, .. } = self;
+        let Txn { fs, tx, ref pending, .. } = self;
         tx.commit()?;
         // Not before: what is not committed is undone, and comes or leaves no more.
         if let Some(ticket) = pending.ticket.get() {

@@ -115,18 +115,21 @@ impl<'call> Ip<'call> {
 
     /// The checksum as it should be.
     fn sum(&self, sb: &Super) -> Result<u32> {
-        let seed = sb.inode_seed(self.ino, self.generation()?);
-        let wide = self.extends_to(inode::CHECKSUM_HI + 2);
-        let mut bytes = [0; 256];
-        let first = self.size.min(bytes.len());
-        let Some(part) = bytes.get_mut(..first) else { return Err(Errno::EUCLEAN) };
+        // What the seed is made of goes before it: each call takes longer than the bytes do.
+        let mut bytes = [0; 8 + 256];
+        let first = self.size.min(256);
+        let Some((owner, part)) = bytes.get_mut(..8 + first).and_then(<[u8]>::split_first_chunk_mut) else {
+            return Err(Errno::EUCLEAN);
+        };
+        *owner = Super::owner(self.ino, self.generation()?);
         self.read(0, part)?;
+        let wide = self.extends_to(inode::CHECKSUM_HI + 2);
         for at in [Some(inode::CHECKSUM_LO), wide.then_some(inode::CHECKSUM_HI)].into_iter().flatten() {
             if let Some(sum) = part.get_mut(at..at + 2) {
                 sum.fill(0);
             }
         }
-        let sum = crc32c(seed, part);
+        let sum = crc32c(sb.seed, bytes.get(..8 + first).unwrap_or_default());
         if self.size > first { self.block.crc32c(sum, self.at + first, self.size - first) } else { Ok(sum) }
     }
 

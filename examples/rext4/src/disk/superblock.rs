@@ -198,8 +198,12 @@ impl Super {
 
     /// What checksums of what belongs to an inode begin with: extent blocks, directory blocks, the inode itself.
     pub fn inode_seed(&self, ino: u32, generation: u32) -> u32 {
-        let both = u64::from(ino) | u64::from(generation) << 32;
-        bento::fs::crc32c(self.seed, &both.to_le_bytes())
+        bento::fs::crc32c(self.seed, &Super::owner(ino, generation))
+    }
+
+    /// What that seed is made of, besides the file system's.
+    pub fn owner(ino: u32, generation: u32) -> [u8; 8] {
+        (u64::from(ino) | u64::from(generation) << 32).to_le_bytes()
     }
 
     /// Where a field of the superblock lies in its block.

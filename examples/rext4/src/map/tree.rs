@@ -170,14 +170,15 @@ impl<'a, 'call> Tree<'a, 'call> {
 
     fn extent(&self, index: usize) -> Result<Run> {
         let (level, at) = (self.depth, (index + 1) * node::ENTRY);
-        let len = u32::from(self.get::<u16>(level, at + node::LEN)?);
-        let high: u16 = self.get(level, at + node::START_HI)?;
+        // What lies before the last field at once, for each access finds the node anew.
+        let first: u64 = self.get(level, at)?;
         let low: u32 = self.get(level, at + node::START_LO)?;
+        let len = u32::from((first >> (8 * node::LEN)) as u16);
         let unwritten = len > WRITTEN_MAX;
         Ok(Run {
-            logical: self.key(level, index)?,
+            logical: first as u32,
             len: if unwritten { len - WRITTEN_MAX } else { len },
-            start: u64::from(low) | u64::from(high) << 32,
+            start: u64::from(low) | first >> (8 * node::START_HI) << 32,
             unwritten,
         })
     }
