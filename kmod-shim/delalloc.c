@@ -55,7 +55,6 @@ int bento_map_delay(struct inode *inode, loff_t pos, loff_t end,
 		    struct bento_found *found, loff_t *added)
 {
 	struct bento_map *map = bento_map(inode);
-	struct bento_spare spare = {};
 	struct bento_piece *piece;
 	loff_t start = bento_block_down(inode, pos);
 	u64 surplus = 0;
@@ -68,23 +67,15 @@ int bento_map_delay(struct inode *inode, loff_t pos, loff_t end,
 	err = bento_reserve_some(inode, start, &end);
 	if (err)
 		return err;
-again:
-	spin_lock(&map->lock);
+	bento_map_lock(map);
 	piece = bento_piece_at(map, start);
 	if (piece && piece->start <= start && piece->type == BENTO_PIECE_HOLE) {
 		if (end > piece->end) {
 			surplus += (end - piece->end) >> inode->i_blkbits;
 			end = piece->end;
 		}
-		if (!bento_map_grow(inode, piece, start, end)) {
-			if (!spare.piece[0]) {
-				spin_unlock(&map->lock);
-				bento_spare_fill(&spare);
-				goto again;
-			}
-			bento_map_set(inode, start, end, BENTO_PIECE_DELAYED, 0,
-				      &spare);
-		}
+		if (!bento_map_grow(inode, piece, start, end))
+			bento_map_set(inode, start, end, BENTO_PIECE_DELAYED, 0);
 		map->reserved += (end - start) >> inode->i_blkbits;
 		*added = end;
 		piece = bento_piece_at(map, start);
@@ -98,7 +89,6 @@ again:
 			found->type = BENTO_PIECE_UNKNOWN;
 	}
 	spin_unlock(&map->lock);
-	bento_spare_free(&spare);
 	if (surplus)
 		bento_space_unreserve(bento_isb(inode), surplus);
 	return 0;
@@ -107,7 +97,6 @@ again:
 void bento_map_undelay(struct inode *inode, loff_t start, loff_t end)
 {
 	struct bento_map *map = bento_map(inode);
-	struct bento_spare spare;
 	struct bento_piece *piece;
 	u64 surplus = 0;
 
@@ -116,20 +105,18 @@ void bento_map_undelay(struct inode *inode, loff_t start, loff_t end)
 	while (start < end) {
 		loff_t stop = end;
 
-		bento_spare_fill(&spare);
-		spin_lock(&map->lock);
+		bento_map_lock(map);
 		piece = bento_piece_at(map, start);
 		while (piece && piece->type != BENTO_PIECE_DELAYED)
 			piece = bento_piece_next(piece);
 		if (piece && piece->start < end) {
 			start = max(start, piece->start);
 			stop = min(end, piece->end);
-			bento_map_set(inode, start, stop, BENTO_PIECE_HOLE, 0, &spare);
+			bento_map_set(inode, start, stop, BENTO_PIECE_HOLE, 0);
 			bento_map_stale(map);
 			surplus += bento_map_surplus(map);
 		}
 		spin_unlock(&map->lock);
-		bento_spare_free(&spare);
 		start = stop;
 	}
 	if (surplus)
@@ -144,17 +131,14 @@ static loff_t bento_map_believe(struct inode *inode, const struct bento_map_args
 {
 	struct bento_map *map = bento_map(inode);
 	loff_t start = args->offset;
-	struct bento_spare spare;
 	u32 i;
 
 	for (i = 0; i < args->count && start < end; i++) {
 		const struct bento_extent *ext = &args->extents[i];
 		loff_t stop = min_t(u64, start + ext->len, end);
 
-		bento_spare_fill(&spare);
-		spin_lock(&map->lock);
-		bento_map_set(inode, start, stop, bento_extent_type(ext), ext->addr,
-			      &spare);
+		bento_map_lock(map);
+		bento_map_set(inode, start, stop, bento_extent_type(ext), ext->addr);
 		bento_map_stale(map);
 		if (!i) {
 			bento_found_set(inode, bento_piece_at(map, start), found);
@@ -162,7 +146,6 @@ static loff_t bento_map_believe(struct inode *inode, const struct bento_map_args
 				       (ext->flags & BENTO_EXTENT_MAPPED);
 		}
 		spin_unlock(&map->lock);
-		bento_spare_free(&spare);
 		start = stop;
 	}
 	return start;
@@ -318,13 +301,10 @@ static int bento_convert(struct inode *inode, loff_t start, loff_t end, u64 addr
 static int bento_map_tell(struct inode *inode, loff_t start, loff_t end, u64 addr)
 {
 	struct bento_map *map = bento_map(inode);
-	struct bento_spare spare;
 	int err = bento_convert(inode, start, end, addr);
 
-	bento_spare_fill(&spare);
-	spin_lock(&map->lock);
-	bento_map_set(inode, start, end, err ? BENTO_PIECE_OWED : BENTO_PIECE_MAPPED,
-		      addr, &spare);
+	bento_map_lock(map);
+	bento_map_set(inode, start, end, err ? BENTO_PIECE_OWED : BENTO_PIECE_MAPPED, addr);
 	if (err && !map->owed) {
 		map->owed = true;
 		atomic_inc(&bento_isb(inode)->owing);
@@ -332,7 +312,6 @@ static int bento_map_tell(struct inode *inode, loff_t start, loff_t end, u64 add
 	bento_map_stale(map);
 	bento_map_trim(inode);
 	spin_unlock(&map->lock);
-	bento_spare_free(&spare);
 	if (err) {
 		pr_warn_ratelimited("bento: %s(%s): inode %lu: %lld bytes at %lld are written and not told yet: error %d\n",
 				    bento_isb(inode)->fs->name,

@@ -35,11 +35,49 @@ void bento_map_once(struct bento_map *map)
 	spin_lock_init(&map->lock);
 	mutex_init(&map->calls);
 	map->tree = RB_ROOT;
-	map->hint = NULL;
+	map->hint = map->spare = NULL;
 	map->count = map->pins = 0;
 	map->delayed = map->reserved = map->seq = 0;
 	map->owed = false;
 	bento_done_once(map);
+}
+
+/* ---- spare pieces: under `lock` ---- */
+
+static bool bento_spare_have(const struct bento_map *map)
+{
+	return map->spare && map->spare->spare;
+}
+
+static void bento_spare_put(struct bento_map *map, struct bento_piece *piece)
+{
+	if (bento_spare_have(map)) {
+		kmem_cache_free(bento_piece_cache, piece);
+		return;
+	}
+	piece->spare = map->spare;
+	map->spare = piece;
+}
+
+static struct bento_piece *bento_spare_take(struct bento_map *map)
+{
+	struct bento_piece *piece = map->spare;
+
+	map->spare = piece->spare;
+	return piece;
+}
+
+void bento_map_lock(struct bento_map *map)
+{
+	struct bento_piece *piece;
+
+	spin_lock(&map->lock);
+	while (unlikely(!bento_spare_have(map))) {
+		spin_unlock(&map->lock);
+		piece = kmem_cache_alloc(bento_piece_cache, GFP_NOFS | __GFP_NOFAIL);
+		spin_lock(&map->lock);
+		bento_spare_put(map, piece);
+	}
 }
 
 /* ---- the tree: under `lock` ---- */
@@ -96,42 +134,11 @@ void bento_piece_drop(struct bento_map *map, struct bento_piece *piece)
 		map->hint = NULL;
 	rb_erase(&piece->node, &map->tree);
 	map->count--;
-	kmem_cache_free(bento_piece_cache, piece);
-}
-
-void bento_spare_refill(struct bento_spare *spare)
-{
-	int i;
-
-	for (i = 0; i < 2; i++)
-		if (!spare->piece[i])
-			spare->piece[i] = kmem_cache_alloc(bento_piece_cache,
-							   GFP_NOFS | __GFP_NOFAIL);
-}
-
-void bento_spare_free(struct bento_spare *spare)
-{
-	int i;
-
-	for (i = 0; i < 2; i++)
-		if (spare->piece[i])
-			kmem_cache_free(bento_piece_cache, spare->piece[i]);
-}
-
-static struct bento_piece *bento_spare_take(struct bento_spare *spare)
-{
-	struct bento_piece *piece = spare->piece[1] ?: spare->piece[0];
-
-	if (spare->piece[1])
-		spare->piece[1] = NULL;
-	else
-		spare->piece[0] = NULL;
-	return piece;
+	bento_spare_put(map, piece);
 }
 
 /* Nothing is known of the range afterwards. */
-static void bento_map_clear(struct inode *inode, loff_t start, loff_t end,
-			    struct bento_spare *spare)
+static void bento_map_clear(struct inode *inode, loff_t start, loff_t end)
 {
 	struct bento_map *map = bento_map(inode);
 	struct bento_piece *piece = bento_piece_at(map, start), *next, *tail;
@@ -143,7 +150,7 @@ static void bento_map_clear(struct inode *inode, loff_t start, loff_t end,
 		if (piece->type == BENTO_PIECE_DELAYED)
 			bento_count_delayed(inode, from - to);
 		if (from > piece->start && to < piece->end) {
-			tail = bento_spare_take(spare);
+			tail = bento_spare_take(map);
 			tail->start = to;
 			tail->end = piece->end;
 			tail->type = piece->type;
@@ -164,14 +171,13 @@ static void bento_map_clear(struct inode *inode, loff_t start, loff_t end,
 }
 
 void bento_map_set(struct inode *inode, loff_t start, loff_t end,
-			  enum bento_piece_type type, u64 addr,
-			  struct bento_spare *spare)
+		   enum bento_piece_type type, u64 addr)
 {
 	struct bento_map *map = bento_map(inode);
 	struct bento_piece *piece, *next, *prev;
 	struct rb_node *last;
 
-	bento_map_clear(inode, start, end, spare);
+	bento_map_clear(inode, start, end);
 	if (type == BENTO_PIECE_UNKNOWN)
 		return;
 	if (type == BENTO_PIECE_DELAYED)
@@ -195,7 +201,7 @@ void bento_map_set(struct inode *inode, loff_t start, loff_t end,
 		prev->end = end;
 		piece = prev;
 	} else {
-		piece = bento_spare_take(spare);
+		piece = bento_spare_take(map);
 		piece->start = start;
 		piece->end = end;
 		piece->type = type;
@@ -343,7 +349,6 @@ static int bento_map_ask(struct inode *inode, loff_t pos)
 	};
 	loff_t start = bento_block_down(inode, pos);
 	loff_t gap = bento_block_up(inode, LLONG_MAX);
-	struct bento_spare spare = {};
 	struct bento_piece *piece;
 	u32 i;
 	s64 r;
@@ -364,14 +369,12 @@ static int bento_map_ask(struct inode *inode, loff_t pos)
 	for (i = 0; i < args.count && start < gap; i++) {
 		loff_t end = min_t(u64, start + extents[i].len, gap);
 
-		bento_spare_refill(&spare);
-		spin_lock(&map->lock);
+		bento_map_lock(map);
 		bento_map_set(inode, start, end, bento_extent_type(&extents[i]),
-			      extents[i].addr, &spare);
+			      extents[i].addr);
 		spin_unlock(&map->lock);
 		start = end;
 	}
-	bento_spare_free(&spare);
 	return 0;
 }
 
@@ -407,16 +410,12 @@ int bento_map_find(struct inode *inode, loff_t pos, struct bento_found *found)
 void bento_map_fresh(struct inode *inode)
 {
 	struct bento_map *map = bento_map(inode);
-	struct bento_spare spare;
 
 	if (!S_ISREG(inode->i_mode) || inode->i_blocks || i_size_read(inode))
 		return;
-	bento_spare_fill(&spare);
-	spin_lock(&map->lock);
-	bento_map_set(inode, 0, bento_block_up(inode, LLONG_MAX), BENTO_PIECE_HOLE,
-		      0, &spare);
+	bento_map_lock(map);
+	bento_map_set(inode, 0, bento_block_up(inode, LLONG_MAX), BENTO_PIECE_HOLE, 0);
 	spin_unlock(&map->lock);
-	bento_spare_free(&spare);
 }
 
 /* ---- changes from outside ---- */
@@ -448,20 +447,17 @@ void bento_map_change(struct inode *inode)
 void bento_map_changed(struct inode *inode, loff_t start, loff_t end, bool hole)
 {
 	struct bento_map *map = bento_map(inode);
-	struct bento_spare spare;
 	u64 surplus;
 
 	end = bento_block_up(inode, end);
-	bento_spare_fill(&spare);
-	spin_lock(&map->lock);
+	bento_map_lock(map);
 	if (start < end)
 		bento_map_set(inode, start, end,
-			      hole ? BENTO_PIECE_HOLE : BENTO_PIECE_UNKNOWN, 0, &spare);
+			      hole ? BENTO_PIECE_HOLE : BENTO_PIECE_UNKNOWN, 0);
 	bento_map_stale(map);
 	surplus = bento_map_surplus(map);
 	spin_unlock(&map->lock);
 	mutex_unlock(&map->calls);
-	bento_spare_free(&spare);
 	if (surplus)
 		bento_space_unreserve(bento_isb(inode), surplus);
 }
@@ -479,8 +475,12 @@ void bento_map_end(struct inode *inode)
 
 	rbtree_postorder_for_each_entry_safe(piece, next, &map->tree, node)
 		kmem_cache_free(bento_piece_cache, piece);
+	for (piece = map->spare; piece; piece = next) {
+		next = piece->spare;
+		kmem_cache_free(bento_piece_cache, piece);
+	}
 	map->tree = RB_ROOT;
-	map->hint = NULL;
+	map->hint = map->spare = NULL;
 	map->count = 0;
 	if (map->reserved)
 		bento_space_unreserve(bento_isb(inode), map->reserved);

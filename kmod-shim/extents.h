@@ -20,7 +20,10 @@ enum bento_piece_type {
 
 /* Bytes from `start` up to `end`, multiples of the block size. */
 struct bento_piece {
-	struct rb_node node;
+	union {
+		struct rb_node node;
+		struct bento_piece *spare; /* the next one */
+	};
 	loff_t start, end;
 	u64 addr; /* on the device */
 	enum bento_piece_type type;

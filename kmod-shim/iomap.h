@@ -19,6 +19,7 @@ struct bento_map {
 	spinlock_t lock; /* of what follows */
 	struct rb_root tree; /* of bento_piece: no two overlap */
 	struct bento_piece *hint; /* found last */
+	struct bento_piece *spare; /* two at most, which is what one change may need */
 	u32 count, pins;
 	u64 delayed; /* blocks */
 	u64 reserved; /* blocks that really are: rarely fewer than `delayed` */

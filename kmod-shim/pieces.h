@@ -62,29 +62,17 @@ static inline bool bento_piece_joins(const struct bento_piece *a, loff_t b_start
 	       (!bento_type_placed(type) || a->addr + (a->end - a->start) == b_addr);
 }
 
-/* At most two pieces are needed for one change. */
-struct bento_spare {
-	struct bento_piece *piece[2];
-};
-
-/* Without the lock: memory is waited for. */
-void bento_spare_refill(struct bento_spare *spare);
-void bento_spare_free(struct bento_spare *spare);
-
-static inline void bento_spare_fill(struct bento_spare *spare)
-{
-	*spare = (struct bento_spare){};
-	bento_spare_refill(spare);
-}
+/* Locks the map, with memory for one change; waits for memory. */
+void bento_map_lock(struct bento_map *map);
 
 static inline void bento_count_delayed(struct inode *inode, loff_t bytes)
 {
 	bento_map(inode)->delayed += bytes >> inode->i_blkbits;
 }
 
-/* The range is of this type, whatever it was. */
+/* The range is of this type, whatever it was. Once after each bento_map_lock(). */
 void bento_map_set(struct inode *inode, loff_t start, loff_t end,
-		   enum bento_piece_type type, u64 addr, struct bento_spare *spare);
+		   enum bento_piece_type type, u64 addr);
 /* Too many: all goes that a handler can be asked again. */
 void bento_map_trim(struct inode *inode);
 
