@@ -110,7 +110,8 @@ pub fn report(workload: &str, sides: &BTreeMap<&str, Profile>) -> String {
         let mut rows: Vec<_> = table.into_iter().collect();
         rows.sort_by_key(|(_, counts)| std::cmp::Reverse(counts.values().max().copied()));
         for (name, counts) in rows.into_iter().take(shown) {
-            let cells = sides.keys().map(|side| format!(" {:.0} |", counts.get(side).copied().unwrap_or(0) as f64 / 1e3));
+            let cells =
+                sides.keys().map(|side| format!(" {:.0} |", counts.get(side).copied().unwrap_or(0) as f64 / 1e3));
             let _ = writeln!(text, "| {} |{}", name.trim_end(), cells.collect::<String>());
         }
     }
