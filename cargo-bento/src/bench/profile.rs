@@ -103,7 +103,10 @@ pub fn report(workload: &str, sides: &BTreeMap<&str, Profile>) -> String {
             }
         }
     }
-    let mut text = format!("\n{workload}, its last round, in 10^3 instructions.\n");
+    let mut text = format!(
+        "\n{workload}, its last round, in 10^3 instructions. Unlike the figures above, these have in them what runs while no task \
+         does: the idle loop and its timers.\n"
+    );
     for (title, table, shown) in [("module", modules, usize::MAX), ("function", functions, SHOWN)] {
         let heads: String = sides.keys().map(|side| format!(" {side} |")).collect();
         let _ = writeln!(text, "\n| {title} |{heads}\n|---|{}", "---|".repeat(sides.len()));
@@ -131,5 +134,13 @@ mod tests {
         assert_eq!(profile.0, BTreeMap::from(expected));
         let text = report("mail", &BTreeMap::from([("rext4", profile)]));
         assert!(text.contains("| rext4 beta | 0 |"), "{text}");
+    }
+
+    #[test]
+    fn the_plugin_compiles() {
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/counter.c");
+        let mut cc = Command::new("cc");
+        cc.args(["-Wall", "-Wextra", "-Werror", "-fsyntax-only", source]);
+        ui::run(&mut cc, "QEMU's plugin cannot be compiled").unwrap();
     }
 }
