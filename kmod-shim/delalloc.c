@@ -13,7 +13,7 @@
 
 /* ---- delayed allocation ---- */
 
-/* The common case, an append: the delayed piece before grows. No memory. */
+/* The common case, an append: the delayed piece before grows. Takes no spare piece. */
 static bool bento_map_grow(struct inode *inode, struct bento_piece *hole,
 			   loff_t start, loff_t end)
 {

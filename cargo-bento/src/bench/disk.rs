@@ -62,16 +62,20 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     let kernel = fetch::kernel("6.12")?;
     let wanted = |side: &str| args.side.is_empty() || args.side.iter().any(|one| one == side);
     let clones =
-        args.workloads.as_ref().is_none_or(|words| words.split(',').any(|word| over_fuse::WORKLOAD.contains(word)));
+        args.workloads.as_ref().is_none_or(|words| words.split(',').any(|word| over_fuse::WORKLOAD.contains(word)))
+            && args.profile.as_ref().is_none_or(|workload| workload == over_fuse::WORKLOAD);
     // What takes longest first: the last one is taken first.
     let sides = SIDES.into_iter().chain(over_fuse::SIDES.into_iter().filter(|_| clones));
     let sides: Vec<_> = sides.filter(|side| wanted(side)).collect();
+    if sides.is_empty() {
+        bail!("nothing is left to measure: over FUSE there is only {}", over_fuse::WORKLOAD);
+    }
     let mut open = Vec::new();
     for side in &sides {
         open.push((*side, spec(&place, &kernel, side, args)?));
     }
     let mut clocks = Vec::new();
-    // A profile counts, and its plugin costs time.
+    // What a profile's plugin costs is time.
     if args.profile.is_none() && over_fuse::SIDES.iter().any(|side| sides.contains(side)) {
         for side in over_fuse::TIMED.into_iter().filter(|side| sides.contains(side)) {
             let mut spec = spec(&place, &kernel, side, args)?;
@@ -98,7 +102,10 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
         step.done("");
     }
     let counted = all.iter().map(|(side, measured)| (*side, measured.figures.clone())).collect();
-    let text = report(&all, args.rounds - 1, args.names, scale) + &over_fuse::report(&counted, &timed);
+    let mut text = report(&all, args.rounds - 1, args.names, scale);
+    if args.profile.is_none() {
+        text += &over_fuse::report(&counted, &timed);
+    }
     println!("{text}");
     if let Some(workload) = &args.profile {
         let read = |(side, measured): (&&'static str, &Side)| {

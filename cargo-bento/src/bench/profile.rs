@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR MIT
 //! `bench disk --profile WORKLOAD`: the functions in which a workload spends its instructions, theirs beside ours. A plugin
-//! of QEMU counts each of them (counter.c). Samples would not do: the guest's clock goes with its instructions, so that a
+//! of QEMU counts them (counter.c). Samples would not do: the guest's clock goes with its instructions, so that a
 //! timer falls upon the same ones again and again.
 
 use std::collections::{BTreeMap, BTreeSet};
