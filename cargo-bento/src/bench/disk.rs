@@ -70,13 +70,18 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     if sides.is_empty() {
         bail!("nothing is left to measure: over FUSE there is only {}", over_fuse::WORKLOAD);
     }
+    let plugin = args.profile.as_ref().map(|_| profile::plugin(&place)).transpose()?;
     let mut open = Vec::new();
     for side in &sides {
-        open.push((*side, spec(&place, &kernel, side, args)?));
+        let mut spec = spec(&place, &kernel, side, args)?;
+        if let Some(plugin) = &plugin {
+            profile::furnish(&place, side, plugin, &mut spec)?;
+        }
+        open.push((*side, spec));
     }
     let mut clocks = Vec::new();
-    // What a profile's plugin costs is time.
-    if args.profile.is_none() && over_fuse::SIDES.iter().any(|side| sides.contains(side)) {
+    // A profile is of what is counted.
+    if plugin.is_none() && over_fuse::SIDES.iter().any(|side| sides.contains(side)) {
         for side in over_fuse::TIMED.into_iter().filter(|side| sides.contains(side)) {
             let mut spec = spec(&place, &kernel, side, args)?;
             over_fuse::by_the_clock(&mut spec, args.rounds);
@@ -103,7 +108,7 @@ pub fn run(args: &BenchArgs) -> Result<u8> {
     }
     let counted = all.iter().map(|(side, measured)| (*side, measured.figures.clone())).collect();
     let mut text = report(&all, args.rounds - 1, args.names, scale);
-    if args.profile.is_none() {
+    if plugin.is_none() {
         text += &over_fuse::report(&counted, &timed);
     }
     println!("{text}");
@@ -154,9 +159,6 @@ fn spec<'k>(place: &Place, kernel: &'k Kernel, side: &str, args: &BenchArgs) -> 
         spec.env.push((name.to_owned(), value));
     }
     counting(&mut spec);
-    if args.profile.is_some() {
-        profile::furnish(place, side, &mut spec)?;
-    }
     Ok(spec)
 }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +15,7 @@ use crate::suites::Place;
 use crate::ui;
 use crate::vm::RunSpec;
 
-const COUNTER: &str = include_str!("counter.c");
+const COUNTER: &str = "cargo-bento/src/bench/counter.c";
 /// Functions that are shown: those that take most, on any side.
 const SHOWN: usize = 40;
 const USER: &str = "user space";
@@ -24,15 +24,19 @@ const USER: &str = "user space";
 #[derive(Debug, Default)]
 pub struct Profile(BTreeMap<(String, String), u64>);
 
+/// Compiles the plugin.
+pub fn plugin(place: &Place) -> Result<PathBuf> {
+    let plugin = place.out.join("counter.so");
+    let mut cc = Command::new("cc");
+    cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]).arg(&plugin);
+    ui::run(cc.arg(place.root.join(COUNTER)), "QEMU's plugin cannot be compiled")?;
+    Ok(plugin)
+}
+
 /// Has QEMU count, and the guest say where its functions are.
-pub fn furnish(place: &Place, side: &str, spec: &mut RunSpec<'_>) -> Result<()> {
+pub fn furnish(place: &Place, side: &str, plugin: &Path, spec: &mut RunSpec<'_>) -> Result<()> {
     let dir = folder(place, side);
     fs::create_dir_all(&dir).with_context(|| format!("{} cannot be created", dir.display()))?;
-    let (source, plugin) = (dir.join("counter.c"), dir.join("counter.so"));
-    fs::write(&source, COUNTER)?;
-    let mut cc = Command::new("cc");
-    cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o"]).arg(&plugin).arg(&source);
-    ui::run(&mut cc, "QEMU's plugin cannot be compiled")?;
     spec.qemu.push("-plugin".to_owned());
     spec.qemu.push(format!("{},out={}", plugin.display(), dir.join("windows").display()));
     spec.env.push(("PROFILE".to_owned(), "1".to_owned()));
@@ -138,9 +142,6 @@ mod tests {
 
     #[test]
     fn the_plugin_compiles() {
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/bench/counter.c");
-        let mut cc = Command::new("cc");
-        cc.args(["-Wall", "-Wextra", "-Werror", "-fsyntax-only", source]);
-        ui::run(&mut cc, "QEMU's plugin cannot be compiled").unwrap();
+        plugin(&Place::find(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()).unwrap();
     }
 }

@@ -97,23 +97,15 @@ static void settle(void)
 	close(fd);
 }
 
-/* What is between two of these is what a profile is made of (cargo-bento/src/bench/counter.c); they do nothing themselves. */
-static inline void mark_begin(void)
-{
-	__asm__ volatile(".byte 0x0f, 0x1f, 0x80, 0x6f, 0x74, 0x6e, 0" ::: "memory");
-}
-
-static inline void mark_end(void)
-{
-	__asm__ volatile(".byte 0x0f, 0x1f, 0x80, 0x6f, 0x74, 0x6e, 1" ::: "memory");
-}
+/* What is between a 0 and a 1 is what a profile is made of (cargo-bento/src/bench/counter.c); it does nothing itself. */
+#define MARK(which) __asm__ volatile(".byte 0x0f, 0x1f, 0x80, 0x6f, 0x74, 0x6e, " #which ::: "memory")
 
 static void begin(void)
 {
 	settle();
 	disk_now(disk_since);
 	since = cpu_ns();
-	mark_begin();
+	MARK(0);
 }
 
 static void end(const char *name)
@@ -121,7 +113,7 @@ static void end(const char *name)
 	uint64_t now[5];
 
 	since = cpu_ns() - since;
-	mark_end();
+	MARK(1);
 	printf("bench %s %" PRIu64 "\n", name, since);
 	if (disk_now(now))
 		printf("io %s %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", name,
