@@ -374,3 +374,22 @@ fn the_daemon_answers_at_its_socket() {
     drop(place);
     assert!(!socket.exists());
 }
+
+#[test]
+fn mounts_that_begin_and_end_at_once_keep_their_sockets() {
+    thread::scope(|scope| {
+        for task in 0..4 {
+            scope.spawn(move || {
+                for _ in 0..25 {
+                    let place = Place::mount::<MemFs>(&format!("crowd{task}"), "");
+                    fs::write(place.at("f"), "x").unwrap();
+                    let socket = place.daemon().socket().unwrap().to_owned();
+                    let mountpoint = place.path.canonicalize().unwrap();
+                    assert_eq!(ask(&place, "GET mountpoint"), format!("OK {}", mountpoint.display()));
+                    drop(place);
+                    assert!(!socket.exists());
+                }
+            });
+        }
+    });
+}

@@ -4,10 +4,12 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,7 +31,8 @@ pub fn folder() -> PathBuf {
 #[derive(Debug)]
 pub struct Control {
     path: PathBuf,
-    over: Arc<AtomicBool>,
+    /// The listener, to be shut down.
+    door: UnixStream,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -41,14 +44,16 @@ impl Control {
         let path = free_name(&folder);
         let listener = UnixListener::bind(&path)?;
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        let over = Arc::new(AtomicBool::new(false));
-        let (ends, sb, mountpoint) = (Arc::clone(&over), Arc::downgrade(sb), mountpoint.to_owned());
+        let door = UnixStream::from(OwnedFd::from(listener.try_clone()?));
+        let (sb, mountpoint) = (Arc::downgrade(sb), mountpoint.to_owned());
         let thread = std::thread::Builder::new().name("bento-control".to_owned()).spawn(move || {
             for stream in listener.incoming() {
-                if ends.load(Ordering::Acquire) {
-                    return;
-                }
-                let Ok(stream) = stream else { continue };
+                let stream = match stream {
+                    Ok(stream) => stream,
+                    // EINVAL: it has been shut down.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
+                    Err(_) => continue,
+                };
                 let (sb, mountpoint) = (Weak::clone(&sb), mountpoint.clone());
                 // An upgrade takes its time, and others want to ask meanwhile.
                 let _ = std::thread::Builder::new()
@@ -56,7 +61,7 @@ impl Control {
                     .spawn(move || drop(serve(stream, &sb, &mountpoint)));
             }
         })?;
-        Ok(Control { path, over, thread: Some(thread) })
+        Ok(Control { path, door, thread: Some(thread) })
     }
 
     pub fn path(&self) -> &Path {
@@ -66,27 +71,31 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Release);
-        let woken = UnixStream::connect(&self.path).is_ok();
         let _ = fs::remove_file(&self.path);
+        // Not by its name: whoever cleans the folder may have taken that away.
+        let woken = self.door.shutdown(Shutdown::Both).is_ok();
         if let Some(thread) = self.thread.take().filter(|_| woken) {
             let _ = thread.join();
         }
     }
 }
 
-/// `<pid>.sock`, or with a number for another mount of the same program. What a dead program left is in nobody's way.
+/// `<pid>.sock`, or with a number for another mount of the same program. No number is given twice: mounts that begin and
+/// end at once must not take each other's. What a dead program left is in nobody's way.
 fn free_name(folder: &Path) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     let pid = std::process::id();
-    for number in 0.. {
-        let name = if number == 0 { format!("{pid}.sock") } else { format!("{pid}.{number}.sock") };
-        let path = folder.join(name);
+    loop {
+        let path = folder.join(match NEXT.fetch_add(1, Ordering::Relaxed) {
+            0 => format!("{pid}.sock"),
+            number => format!("{pid}.{number}.sock"),
+        });
+        // Somebody answers: a program that has our number in another namespace.
         if UnixStream::connect(&path).is_err() {
             let _ = fs::remove_file(&path);
             return path;
         }
     }
-    folder.join("sock")
 }
 
 fn serve(mut stream: UnixStream, sb: &Weak<Super>, mountpoint: &Path) -> io::Result<()> {

@@ -255,7 +255,11 @@ fn start(object: Object, source: &str, mountpoint: &Path, options: &str, opts: &
         .name("bento-fuse".to_owned())
         .spawn(move || {
             let _line = line;
-            session.run()
+            match session.run() {
+                // Unmounted while a worker took a request that nobody waits for; ENODEV, and no error, if it took none.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
+                ended => ended,
+            }
         })
         .map_err(refused)?;
     if let Some(signals) = signals {
