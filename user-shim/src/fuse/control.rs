@@ -52,7 +52,11 @@ impl Control {
                     Ok(stream) => stream,
                     // EINVAL: it has been shut down.
                     Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
-                    Err(_) => continue,
+                    // No descriptor, no memory: there may be in a moment.
+                    Err(_) => {
+                        std::thread::sleep(Duration::from_millis(10));
+                        continue;
+                    }
                 };
                 let (sb, mountpoint) = (Weak::clone(&sb), mountpoint.clone());
                 // An upgrade takes its time, and others want to ask meanwhile.
